@@ -1,0 +1,149 @@
+/**
+ * What Longshore asks of an S3 server. Two implementations stand behind it under one contract suite: `sdk-store` on
+ * client-s3, and `lean-store`, which carries PutObject and UploadPart over undici and leaves the rest to the first.
+ *
+ * All methods take an AbortSignal, throw LongshoreError (never an SDK error), and may be called again after any
+ * failure; what a repetition does is said at each.
+ */
+import type { Readable } from 'node:stream';
+import type { Destination, Encryption, KeyHolder, TruthToken } from '../../core/uploads.js';
+
+export interface ObjectRef extends Destination {
+  versionId?: string;
+}
+
+/** What an object carries besides its bytes. */
+export interface ObjectAttributes {
+  contentType?: string;
+  cacheControl?: string;
+  metadata?: Record<string, string>;
+  tags?: Record<string, string>;
+  storageClass?: string;
+  encryption?: Encryption;
+}
+
+/** A request body: a Buffer, or for large parts a stream that can be made again, its length and CRC known first. */
+export type Body = Buffer | { length: number; open(): Readable };
+
+export interface PutRequest extends ObjectRef, ObjectAttributes {
+  body: Body;
+  /** CRC32 of the body, base64. Sent and checked by the server when given. */
+  crc32?: string;
+  ifNoneMatch?: '*';
+}
+
+export interface PutAnswer {
+  etag: string;
+  versionId?: string;
+  /** The server echoed our checksum: it looked at it. */
+  checksumAccepted: boolean;
+}
+
+export interface PartAnswer {
+  etag: string;
+  /** base64, as the server names it. */
+  crc32?: string;
+}
+
+export interface ListedPart extends PartAnswer {
+  partNumber: number;
+  size: number;
+}
+
+export interface UploadRef extends ObjectRef {
+  s3UploadId: string;
+}
+
+export interface CompletedPart {
+  partNumber: number;
+  etag: string;
+  crc32?: string;
+}
+
+export interface CompleteRequest extends UploadRef {
+  parts: CompletedPart[];
+  /** Full-object CRC32, base64: sent with ChecksumType=FULL_OBJECT. */
+  crc32?: string;
+  ifNoneMatch?: '*';
+  /** Bytes of the whole object. */
+  size: number;
+}
+
+export interface ObjectHead {
+  size: number;
+  etag: string;
+  lastModified: string;
+  versionId?: string;
+  /** Full-object CRC32, base64; absent when the server has none or only a composite. */
+  crc32?: string;
+  metadata: Record<string, string>;
+  contentType?: string;
+  encryption?: Encryption;
+}
+
+export interface CopySource extends ObjectRef {
+  /** ETag that the source must still have (CopySourceIfMatch). */
+  ifMatch: string;
+}
+
+export interface ObjectStore {
+  /** undefined when nothing is at the key. Throws AccessDenied where the server does not say (403 without s3:ListBucket). */
+  headObject(ref: ObjectRef, signal: AbortSignal): Promise<ObjectHead | undefined>;
+  /** Bytes [offset, offset+length) of an object whose ETag is still `ifMatch`; SourceChanged otherwise. */
+  getObject(ref: ObjectRef & { ifMatch?: string; offset?: number; length?: number }, signal: AbortSignal): Promise<Readable>;
+  /** Repeating it overwrites the object by the same bytes. */
+  putObject(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>;
+  /** Repeating it overwrites; SourceChanged when the source's ETag differs. */
+  copyObject(request: ObjectRef & ObjectAttributes & { source: CopySource; ifNoneMatch?: '*' }, signal: AbortSignal): Promise<PutAnswer>;
+  /** Every call begins another multipart upload; a lost answer leaves an orphan for the sweep. Throws
+   *  EncryptionNotApplied (after aborting it) when the answer does not confirm the encryption asked for. */
+  createMultipartUpload(request: ObjectRef & ObjectAttributes & { checksum: boolean; ifNoneMatch?: '*' }, signal: AbortSignal): Promise<{ s3UploadId: string }>;
+  /** Repeating it replaces the part. */
+  uploadPart(request: UploadRef & { partNumber: number; body: Body; crc32?: string }, signal: AbortSignal): Promise<PartAnswer>;
+  /** Repeating it replaces the part; SourceChanged when the source's ETag differs. */
+  uploadPartCopy(request: UploadRef & { partNumber: number; source: CopySource; offset: number; length: number }, signal: AbortSignal): Promise<PartAnswer>;
+  /** Every part after `after`, at most `max`, paged through. NoSuchUpload once the upload has ended. */
+  listParts(request: UploadRef & { after?: number; max?: number }, signal: AbortSignal): Promise<ListedPart[]>;
+  /** Every multipart upload in progress under the prefix. */
+  listMultipartUploads(request: { bucket: string; prefix: string }, signal: AbortSignal): Promise<{ key: string; s3UploadId: string; initiated: string }[]>;
+  /** Throws S3Unavailable when a 200 carries no ETag. After success it answers the same, or NoSuchUpload: look for the token. */
+  completeMultipartUpload(request: CompleteRequest, signal: AbortSignal): Promise<{ etag: string; versionId?: string; crc32?: string }>;
+  /** Success also when the upload is gone already. */
+  abortMultipartUpload(request: UploadRef, signal: AbortSignal): Promise<void>;
+  headBucket(bucket: string, signal: AbortSignal): Promise<boolean>;
+  /** Success also when it is ours already. */
+  createBucket(bucket: string, signal: AbortSignal): Promise<void>;
+  deleteObject(ref: ObjectRef, signal: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+/** What a store is told about its server (configuration `s3`, or one of `stores`). */
+export interface StoreConfig {
+  /** undefined: AWS itself. */
+  endpoint?: string | undefined;
+  region: string;
+  /** Static keys; otherwise the standard AWS chain (environment, profile, SSO, web identity, roles, instance). */
+  accessKeyId?: string | undefined;
+  secretAccessKey?: string | undefined;
+  sessionToken?: string | undefined;
+  profile?: string | undefined;
+  /** Default: true when an endpoint is given. */
+  forcePathStyle?: boolean | undefined;
+  maxConnections: number;
+  connectTimeoutMs: number;
+  socketTimeoutMs: number;
+}
+
+export const TOKEN_METADATA = { uploadId: 'longshore-upload-id', nonce: 'longshore-nonce' } as const;
+
+export function tokenMetadata(token: TruthToken): Record<string, string> {
+  return { [TOKEN_METADATA.uploadId]: token.uploadId, [TOKEN_METADATA.nonce]: token.nonce };
+}
+
+export function carriesToken(head: ObjectHead, token: TruthToken): boolean {
+  return head.metadata[TOKEN_METADATA.uploadId] === token.uploadId && head.metadata[TOKEN_METADATA.nonce] === token.nonce;
+}
+
+export function holderOf(head: ObjectHead | undefined): KeyHolder {
+  return head === undefined ? 'absent' : { etag: head.etag, lastModified: head.lastModified };
+}
