@@ -30,7 +30,11 @@ function startFromProc(pid: number): string | undefined {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' ? undefined : fields[19];
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || (error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
+    if (
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ||
+      (error as NodeJS.ErrnoException).code === 'ESRCH'
+    )
+      return undefined;
     throw error;
   }
 }
@@ -42,5 +46,17 @@ function startFromPs(pid: number): string | undefined {
     // ps exits 1 when the process went meanwhile.
     if ((error as { status?: number }).status === 1) return undefined;
     throw error;
+  }
+}
+
+/** Program and arguments of a living process, in one line; empty when they cannot be read. */
+export function commandLine(pid: number): string {
+  try {
+    if (process.platform === 'linux')
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+    return execFileSync('ps', ['-ww', '-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+  } catch {
+    // It went meanwhile, or is hidden from us: either way nothing can be said of it.
+    return '';
   }
 }

@@ -111,7 +111,10 @@ async function unpack(archive: string, { tool, folder, env, signal }: InstallCon
 
 // ── Toolchains ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function goInstall(recipe: Recipe & { via: 'go' }, { folder, env, signal }: InstallContext): Promise<void> {
+async function goInstall(
+  recipe: Recipe & { via: 'go' },
+  { folder, env, signal }: InstallContext,
+): Promise<void> {
   await run('go', ['install', '-ldflags=-s -w', `${recipe.module}@${recipe.version}`], {
     cwd: folder,
     env: { ...env, GOBIN: folder },
@@ -145,6 +148,7 @@ async function maven(recipe: Recipe & { via: 'maven' }, context: InstallContext)
 
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT' && 'path' in error) return `${String(error.path)} is not on PATH`;
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT' && 'path' in error)
+    return `${String(error.path)} is not on PATH`;
   return error.message || (error as NodeJS.ErrnoException).code || error.name;
 }

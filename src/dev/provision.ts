@@ -72,7 +72,11 @@ async function findOnPath(tool: Tool, options: ProvisionOptions): Promise<string
 }
 
 /** undefined when the program runs and is what its name says. */
-async function whyNot(tool: Tool, path: string, { env, signal }: ProvisionOptions): Promise<string | undefined> {
+async function whyNot(
+  tool: Tool,
+  path: string,
+  { env, signal }: ProvisionOptions,
+): Promise<string | undefined> {
   if (!(await isExecutable(path))) return 'not an executable file';
   if (tool.proof === undefined) return undefined;
   try {

@@ -41,7 +41,12 @@ export async function run(command: string, args: readonly string[], options: Run
       stop.removeEventListener('abort', end);
       if (stop.aborted) reject(stop.reason as Error);
       else if (code === 0) resolve(output);
-      else reject(new Error(`${command} ended with ${code ?? killedBy}: ${output.slice(-TAIL).trim() || '(no output)'}`));
+      else
+        reject(
+          new Error(
+            `${command} ended with ${code ?? killedBy}: ${output.slice(-TAIL).trim() || '(no output)'}`,
+          ),
+        );
     });
   });
 }
@@ -55,7 +60,11 @@ function killGroup(pid: number): void {
 }
 
 /** Says what is done, then every two seconds for how long already. */
-export async function withProgress<T>(log: (line: string) => void, what: string, work: () => Promise<T>): Promise<T> {
+export async function withProgress<T>(
+  log: (line: string) => void,
+  what: string,
+  work: () => Promise<T>,
+): Promise<T> {
   const started = performance.now();
   const elapsed = (): number => Math.round((performance.now() - started) / 1000);
   log(`${what} …`);
