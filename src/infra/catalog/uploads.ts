@@ -1,0 +1,271 @@
+/** The table of object uploads: written by reports of their workflows, read by lists and by `status`. */
+import { isErrorCode, LongshoreError } from '../../core/errors.js';
+import type { FailureView } from '../../core/errors.js';
+import type { UploadState } from '../../core/states.js';
+import type { Source, UploadReport, Verification } from '../../core/uploads.js';
+import { query } from './pool.js';
+import type { Queryable } from './pool.js';
+
+/** Sizes in bytes, times ISO 8601 in UTC; null where nothing is known (yet). */
+export interface UploadRow {
+  id: string;
+  workflowId: string;
+  runId: string;
+  runStartedAt: string;
+  sequence: number;
+  installation: string;
+  bucket: string;
+  key: string;
+  sourceKind: Source['kind'];
+  sourceLabel: string;
+  state: UploadState;
+  size: number | null;
+  partSize: number | null;
+  parts: number | null;
+  generations: number | null;
+  s3UploadId: string | null;
+  bytesSent: number | null;
+  checksum: string | null;
+  verification: Verification | null;
+  etag: string | null;
+  versionId: string | null;
+  /** Runs of this id. */
+  attempts: number;
+  failure: FailureView | null;
+  /** Start of the first run. */
+  createdAt: string;
+  /** When this run was first seen past PENDING. */
+  startedAt: string | null;
+  finishedAt: string | null;
+  updatedAt: string;
+}
+
+/** Columns that a report may leave as they are, with what it says of them. */
+const KEPT = ['size', 'part_size', 'parts', 'generations', 's3_upload_id'] as const;
+/** Columns of a result; a new run begins without them. */
+const RESULT = ['bytes_sent', 'checksum', 'verification', 'etag', 'version_id'] as const;
+const FAILURE = ['failure_code', 'failure_reason', 'failure_hint', 'failure_op', 'failure_key'] as const;
+const ALWAYS = [
+  'id',
+  'workflow_id',
+  'run_id',
+  'run_started_at',
+  'sequence',
+  'installation',
+  'bucket',
+  'key',
+  'source_kind',
+  'source_label',
+  'state',
+] as const;
+const REPORTED = [...ALWAYS, ...KEPT, ...RESULT, ...FAILURE];
+
+const PLACE = (column: (typeof REPORTED)[number]): string => `$${REPORTED.indexOf(column) + 1}`;
+const SIZE_KNOWN = `$${REPORTED.length + 1}`;
+const NEW_RUN = 'EXCLUDED.run_id <> u.run_id';
+const STARTED = `CASE WHEN EXCLUDED.state <> 'PENDING' THEN now() END`;
+const FINISHED = `CASE WHEN EXCLUDED.state IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END`;
+
+/**
+ * One statement, so that two writers cannot slip between reading and writing. What a report leaves out keeps its value;
+ * a failure stays only with the states that have one, so that a resumed upload no longer shows why it was blocked.
+ */
+const REPORT = `
+INSERT INTO object_uploads AS u (${REPORTED.join(', ')}, created_at, started_at, finished_at)
+VALUES (${REPORTED.map(PLACE).join(', ')}, ${PLACE('run_started_at')},
+  CASE WHEN ${PLACE('state')} <> 'PENDING' THEN now() END,
+  CASE WHEN ${PLACE('state')} IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END)
+ON CONFLICT (id) DO UPDATE SET
+  ${ALWAYS.filter((column) => column !== 'id')
+    .map((column) => `${column} = EXCLUDED.${column}`)
+    .join(', ')},
+  size = CASE WHEN ${SIZE_KNOWN}::boolean THEN EXCLUDED.size ELSE u.size END,
+  ${KEPT.filter((column) => column !== 'size')
+    .map((column) => `${column} = coalesce(EXCLUDED.${column}, u.${column})`)
+    .join(', ')},
+  ${RESULT.map((column) => `${column} = coalesce(EXCLUDED.${column}, CASE WHEN ${NEW_RUN} THEN NULL ELSE u.${column} END)`).join(',\n  ')},
+  ${FAILURE.map(
+    (column) => `${column} = CASE
+    WHEN EXCLUDED.failure_code IS NOT NULL OR ${NEW_RUN} OR EXCLUDED.state NOT IN ('BLOCKED', 'FAILED', 'CANCELLED')
+    THEN EXCLUDED.${column} ELSE u.${column} END`,
+  ).join(',\n  ')},
+  attempts = u.attempts + CASE WHEN ${NEW_RUN} THEN 1 ELSE 0 END,
+  started_at = coalesce(CASE WHEN ${NEW_RUN} THEN NULL ELSE u.started_at END, ${STARTED}),
+  finished_at = ${FINISHED},
+  updated_at = now()
+WHERE (EXCLUDED.run_started_at, EXCLUDED.sequence) > (u.run_started_at, u.sequence)`;
+
+/**
+ * Writes what a workflow says of itself. (runStartedAt, sequence) only moves forward: a repeated or late report changes
+ * nothing, and neither is an error. Throws CatalogUnavailable while PostgreSQL is away.
+ */
+export async function reportUpload(db: Queryable, installation: string, report: UploadReport): Promise<void> {
+  await query(db, 'reportUpload', {
+    name: 'report-upload',
+    text: REPORT,
+    values: [...values(installation, report), report.size !== undefined || report.result !== undefined],
+  });
+}
+
+function values(installation: string, report: UploadReport): unknown[] {
+  const { result, failure, destination, source } = report;
+  const always = [
+    report.id,
+    report.workflowId,
+    report.runId,
+    report.runStartedAt,
+    report.sequence,
+    installation,
+    destination.bucket,
+    destination.key,
+    source.kind,
+    printable(source.label),
+    report.state,
+  ];
+  const kept = [
+    result?.size ?? report.size,
+    report.partSize,
+    result?.parts ?? report.parts,
+    result?.generations ?? report.generations,
+    report.s3UploadId,
+  ];
+  const ended = [result?.bytesSent, result?.checksum, result?.verification, result?.etag, result?.versionId];
+  const failed = [failure?.code, failure?.message, failure?.hint, failure?.op, failure?.key];
+  const texts = failed.map((text) => (text === undefined ? undefined : printable(text)));
+  return [...always, ...kept, ...ended, ...texts].map((value) => value ?? null);
+}
+
+/** PostgreSQL's text cannot hold NUL; a label or a reason may show a stand-in, where a key must not. */
+function printable(text: string): string {
+  return text.replaceAll('\0', '\uFFFD');
+}
+
+export async function getUpload(db: Queryable, id: string): Promise<UploadRow | undefined> {
+  const { rows } = await query<RawRow>(db, 'getUpload', {
+    name: 'get-upload',
+    text: 'SELECT * FROM object_uploads WHERE id = $1',
+    values: [id],
+  });
+  return rows[0] === undefined ? undefined : toRow(rows[0]);
+}
+
+export interface ListUploads {
+  state?: UploadState | undefined;
+  bucket?: string | undefined;
+  /** Rows of one page, 1 to 1,000. */
+  limit: number;
+  /** `nextCursor` of the page before. */
+  cursor?: string | undefined;
+}
+
+export interface UploadPage {
+  rows: UploadRow[];
+  /** null after the last page. */
+  nextCursor: string | null;
+}
+
+const MAX_PAGE = 1000;
+
+/** Newest first. Rows that arrive meanwhile neither shift nor repeat a page. Throws InvalidInput for a bad cursor or limit. */
+export async function listUploads(db: Queryable, ask: ListUploads): Promise<UploadPage> {
+  if (!Number.isInteger(ask.limit) || ask.limit < 1 || ask.limit > MAX_PAGE) {
+    throw new LongshoreError('InvalidInput', `a page has 1 to ${MAX_PAGE} rows, not ${ask.limit}`, {
+      op: 'listUploads',
+    });
+  }
+  const conditions: string[] = [];
+  const given: unknown[] = [];
+  const bind = (value: unknown): string => `$${given.push(value)}`;
+  if (ask.state !== undefined) conditions.push(`state = ${bind(ask.state)}`);
+  if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
+  if (ask.cursor !== undefined) {
+    const [createdAt, id] = decodeCursor(ask.cursor);
+    conditions.push(`(created_at, id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
+  }
+  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+  const { rows } = await query<RawRow>(db, 'listUploads', {
+    text: `SELECT * FROM object_uploads ${where} ORDER BY created_at DESC, id DESC LIMIT ${bind(ask.limit + 1)}`,
+    values: given,
+  });
+  const page = rows.slice(0, ask.limit).map(toRow);
+  const last = page.at(-1);
+  return {
+    rows: page,
+    nextCursor: rows.length > ask.limit && last !== undefined ? encodeCursor(last) : null,
+  };
+}
+
+function encodeCursor(row: UploadRow): string {
+  return Buffer.from(JSON.stringify([row.createdAt, row.id])).toString('base64url');
+}
+
+function decodeCursor(cursor: string): [string, string] {
+  const invalid = (cause?: unknown) =>
+    new LongshoreError('InvalidInput', 'the cursor is not one that a list answered', {
+      op: 'listUploads',
+      cause,
+    });
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+  } catch (error) {
+    throw invalid(error);
+  }
+  const [createdAt, id] = Array.isArray(parsed) ? (parsed as unknown[]) : [];
+  if (typeof createdAt !== 'string' || typeof id !== 'string') throw invalid();
+  const time = new Date(createdAt);
+  if (Number.isNaN(time.getTime()) || time.toISOString() !== createdAt || id.includes('\0')) throw invalid();
+  return [createdAt, id];
+}
+
+/** As pg gives it: bigint as text, times as Date. */
+type RawRow = Record<string, string | number | Date | null>;
+
+function toRow(raw: RawRow): UploadRow {
+  const text = (column: string) => raw[column] as string;
+  const maybe = (column: string) => raw[column] as string | null;
+  const count = (column: string) => (raw[column] === null ? null : Number(raw[column]));
+  const time = (column: string) => (raw[column] === null ? null : (raw[column] as Date).toISOString());
+  return {
+    id: text('id'),
+    workflowId: text('workflow_id'),
+    runId: text('run_id'),
+    runStartedAt: (raw['run_started_at'] as Date).toISOString(),
+    sequence: Number(raw['sequence']),
+    installation: text('installation'),
+    bucket: text('bucket'),
+    key: text('key'),
+    sourceKind: text('source_kind') as UploadRow['sourceKind'],
+    sourceLabel: text('source_label'),
+    state: text('state') as UploadState,
+    size: count('size'),
+    partSize: count('part_size'),
+    parts: count('parts'),
+    generations: count('generations'),
+    s3UploadId: maybe('s3_upload_id'),
+    bytesSent: count('bytes_sent'),
+    checksum: maybe('checksum'),
+    verification: maybe('verification') as Verification | null,
+    etag: maybe('etag'),
+    versionId: maybe('version_id'),
+    attempts: Number(raw['attempts']),
+    failure: toFailure(raw),
+    createdAt: (raw['created_at'] as Date).toISOString(),
+    startedAt: time('started_at'),
+    finishedAt: time('finished_at'),
+    updatedAt: (raw['updated_at'] as Date).toISOString(),
+  };
+}
+
+function toFailure(raw: RawRow): FailureView | null {
+  const code = raw['failure_code'];
+  if (code === null) return null;
+  return {
+    // A newer Longshore may have written a code that this one does not know.
+    code: isErrorCode(code) ? code : 'Internal',
+    message: String(raw['failure_reason'] ?? ''),
+    ...(raw['failure_op'] === null ? {} : { op: String(raw['failure_op']) }),
+    ...(raw['failure_key'] === null ? {} : { key: String(raw['failure_key']) }),
+    hint: String(raw['failure_hint'] ?? ''),
+  };
+}
