@@ -104,6 +104,8 @@ export interface Inspection {
   plan: TransferPlan;
   /** The options with configured defaults filled in. */
   options: ResolvedOptions;
+  /** How many multipart uploads the workflow may begin. */
+  maxGenerations: number;
 }
 
 export interface ResolvedOptions extends UploadOptions {
@@ -148,35 +150,58 @@ export interface CreatedUpload {
   before: KeyHolder;
 }
 
+export interface CreateInput {
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  token: TruthToken;
+  /** The multipart upload that was lost: what the key held when it began must be there still. */
+  lost?: { before: KeyHolder; completing: boolean };
+}
+
+export interface PutInput {
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  token: TruthToken;
+}
+
+export interface AbortInput {
+  destination: Destination;
+  s3UploadId: string;
+}
+
+export interface SettleInput {
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  token: TruthToken;
+}
+
+export interface VerifyInput {
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  stored: StoredObject;
+}
+
 export interface WindowInput {
   upload: UploadObjectInput;
   inspection: Inspection;
   created: CreatedUpload;
   window: Window;
-  /** What an earlier run of this window returned when it was paused. */
-  known?: string;
+  /** What an earlier activity of this window returned when it was told to stop. */
+  known?: WindowResult;
 }
 
-export interface WindowResult {
+export interface WindowResult extends WindowProgress {
   /** Ledger slice: an opaque string of core/ledger. */
   ledger: string;
-  /** Parts of the window that are in S3. */
-  partsDone: number;
-  bytesDone: number;
-  /** Body bytes handed to the network by all attempts, counted when a part starts. */
-  bytesSent: number;
   /** False when it was asked to stop first. */
   finished: boolean;
   /** Number of parts and bytes once a source of unknown length came to its end. */
   ended?: { parts: number; size: number };
 }
 
-/** Heartbeat details of `uploadParts` and `putObject`. */
-export interface TransferHeartbeat {
+/** Heartbeat details of `uploadParts`. */
+export interface TransferHeartbeat extends WindowProgress {
   first: number;
-  partsDone: number;
-  bytesDone: number;
-  bytesSent: number;
   /** Ledger slice so far; left out when it would be large. */
   ledger?: string;
 }
@@ -229,13 +254,20 @@ export interface UploadResult {
 }
 
 /** Also the shape of the memo `progress`, which answers when no worker lives. */
-export interface UploadProgress {
-  bytesDone: number;
+export interface UploadProgress extends WindowProgress {
   /** null while the source's length is unknown. */
   bytesTotal: number | null;
-  bytesSent: number;
-  partsDone: number;
   partsTotal: number | null;
+  /** Windows that were stopped half-way, by their first part. Their live heartbeats replace these figures. */
+  open?: Record<string, WindowProgress>;
+}
+
+export interface WindowProgress {
+  /** Parts and bytes that are in S3. */
+  partsDone: number;
+  bytesDone: number;
+  /** Body bytes handed to the network by all attempts, counted when a part starts. */
+  bytesSent: number;
 }
 
 export interface UploadStatus {

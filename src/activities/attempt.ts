@@ -1,0 +1,100 @@
+/**
+ * One attempt of an activity that moves bytes: it tells Temporal that it lives, learns that it should stop, and
+ * notices when it was stopped itself (SIGSTOP, a suspended machine) for so long that another attempt is at work.
+ */
+import { Context } from '@temporalio/activity';
+import { LongshoreError } from '../core/errors.js';
+
+/** More often than a worker's heartbeats are sent on, so that each carries fresh figures. */
+const BEAT_MS = 400;
+/** What is in flight may end within this time once the attempt is told to stop. */
+const GRACE_MS = 1_500;
+
+export class Attempt {
+  private readonly context = Context.current();
+  private readonly stopping = new AbortController();
+  private readonly aborting = new AbortController();
+  private readonly beats: NodeJS.Timeout;
+  private lastBeat = performance.now();
+  private graceTimer: NodeJS.Timeout | undefined;
+  private readonly onCancel = (): void => this.stop(this.context.cancellationSignal.reason as Error);
+
+  /** `details` is asked for at each beat. */
+  constructor(private readonly details: () => unknown = () => undefined) {
+    this.beats = setInterval(() => this.beat(), BEAT_MS);
+    const { cancellationSignal } = this.context;
+    if (cancellationSignal.aborted) this.onCancel();
+    else cancellationSignal.addEventListener('abort', this.onCancel, { once: true });
+  }
+
+  /** Attempts before this one. */
+  get previous(): number {
+    return this.context.info.attempt - 1;
+  }
+
+  /** What the last attempt said in its last heartbeat. */
+  get lastDetails(): unknown {
+    return this.context.info.heartbeatDetails;
+  }
+
+  /** Begin nothing new once this is aborted. */
+  get stopSignal(): AbortSignal {
+    return this.stopping.signal;
+  }
+
+  /** Give up what is in flight once this is aborted: a little after `stopSignal`. */
+  get signal(): AbortSignal {
+    return this.aborting.signal;
+  }
+
+  /** An operator paused this very activity: it must end by throwing, for its result would count as done. */
+  get pausedByOperator(): boolean {
+    return this.context.cancellationDetails?.paused === true;
+  }
+
+  /** Throws once this attempt may have been replaced; asked before anything that leaves a trace. */
+  fence(): void {
+    const { heartbeatTimeoutMs } = this.context.info;
+    const silent = performance.now() - this.lastBeat;
+    if (heartbeatTimeoutMs !== undefined && silent > heartbeatTimeoutMs) {
+      const error = new LongshoreError('AttemptFenced', `this attempt stood still for ${Math.round(silent)} ms`, {
+        op: this.context.info.activityType,
+      });
+      this.aborting.abort(error);
+      throw error;
+    }
+    this.aborting.signal.throwIfAborted();
+  }
+
+  end(): void {
+    clearInterval(this.beats);
+    clearTimeout(this.graceTimer);
+    this.context.cancellationSignal.removeEventListener('abort', this.onCancel);
+  }
+
+  private beat(): void {
+    try {
+      this.fence();
+    } catch (error) {
+      this.stopping.abort(error);
+      return;
+    }
+    this.lastBeat = performance.now();
+    this.context.heartbeat(this.details());
+  }
+
+  private stop(reason: Error): void {
+    this.stopping.abort(reason);
+    this.graceTimer = setTimeout(() => this.aborting.abort(reason), GRACE_MS);
+  }
+}
+
+/** Runs `body` as an attempt that ends when it does. */
+export async function attempting<T>(body: (attempt: Attempt) => Promise<T>, details?: () => unknown): Promise<T> {
+  const attempt = new Attempt(details);
+  try {
+    return await body(attempt);
+  } finally {
+    attempt.end();
+  }
+}

@@ -1,0 +1,101 @@
+/** `completeMultipartUpload`: makes an object of the parts, once. */
+import { combineCrc32 } from '../core/crc32.js';
+import { LongshoreError } from '../core/errors.js';
+import { crcToBase64, Ledger, type LedgerEntry } from '../core/ledger.js';
+import { partRange } from '../core/part-plan.js';
+import type { CompleteInput, PartsPlan, StoredObject } from '../core/uploads.js';
+import type { CompletedPart, CompleteRequest, ObjectStore } from '../infra/s3/store.js';
+import type { Sources } from '../infra/sources/source.js';
+import { attempting } from './attempt.js';
+import { settle } from './objects.js';
+
+interface CompleteDeps {
+  store: ObjectStore;
+  sources: Sources;
+}
+
+/** Answers after which the object may be there all the same: our own earlier Complete may have brought them about. */
+const AMBIGUOUS = new Set(['NoSuchUpload', 'PreconditionFailed', 'AccessDenied', 'UploadConflict']);
+
+export function createComplete({ store, sources }: CompleteDeps): (input: CompleteInput) => Promise<StoredObject> {
+  return async (input) =>
+    await attempting(async (attempt) => {
+      const { upload, inspection, created } = input;
+      const find = (): Promise<StoredObject | null> => settle(store, upload, inspection, created.token, attempt.signal);
+      const { request, crc32 } = completion(input);
+      // An earlier attempt's Complete may have gone through though its answer was lost.
+      const earlier = attempt.previous > 0 ? await find() : null;
+      if (earlier !== null) return checked(earlier, crc32, input.size);
+      await checkSource(sources, input, attempt.signal);
+      attempt.fence();
+      try {
+        const answer = await store.completeMultipartUpload(request, attempt.signal);
+        return {
+          etag: answer.etag,
+          size: input.size,
+          token: created.token,
+          checksumAccepted: crc32 !== undefined && answer.crc32 !== undefined,
+          bytesSent: 0,
+          ...(answer.versionId === undefined ? {} : { versionId: answer.versionId }),
+          ...(crc32 === undefined ? {} : { crc32 }),
+        };
+      } catch (error) {
+        if (!(error instanceof LongshoreError) || !AMBIGUOUS.has(error.code)) throw error;
+        const found = await find();
+        if (found === null) throw error;
+        return checked(found, crc32, input.size);
+      }
+    });
+}
+
+async function checkSource(sources: Sources, { inspection }: CompleteInput, signal: AbortSignal): Promise<void> {
+  const source = await sources.open(inspection.source, signal);
+  try {
+    await source.check(signal);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Our own ETags and checksums: they are what we vouch for. */
+function completion(input: CompleteInput): { request: CompleteRequest; crc32: string | undefined } {
+  const { upload, inspection, created, size } = input;
+  const ledger = Ledger.decode(...input.ledgers);
+  const { parts: plan } = inspection.plan as PartsPlan;
+  const numbers = ledger.parts();
+  const count = plan.count ?? numbers.length;
+  if (numbers.length !== count || numbers.at(-1) !== count) {
+    throw new LongshoreError('InvalidRequest', `the ledger has ${numbers.length} of ${count} parts`, {
+      op: 'CompleteMultipartUpload',
+      key: upload.destination.key,
+    });
+  }
+  let whole: number | undefined = 0;
+  const parts = numbers.map((partNumber): CompletedPart => {
+    const { etag, crc } = ledger.get(partNumber) as LedgerEntry;
+    const { offset, length } = partRange(plan, partNumber);
+    whole = whole === undefined || crc === undefined ? undefined : combineCrc32(whole, crc, Math.min(length, size - offset));
+    return { partNumber, etag, ...(crc === undefined ? {} : { crc32: crcToBase64(crc) }) };
+  });
+  const crc32 = whole === undefined ? undefined : crcToBase64(whole);
+  const { ifNoneMatch } = inspection.options;
+  const request = {
+    ...upload.destination,
+    s3UploadId: created.s3UploadId,
+    parts,
+    size,
+    ...(crc32 === undefined ? {} : { crc32 }),
+    ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }),
+  };
+  return { request, crc32 };
+}
+
+/** An object that we found carries our token; it is success only if it is what we sent. */
+function checked(found: StoredObject, crc32: string | undefined, size: number): StoredObject {
+  const differs = found.size !== size || (crc32 !== undefined && found.crc32 !== undefined && found.crc32 !== crc32);
+  if (differs) {
+    const message = `the object has ${found.size} bytes and CRC32 ${found.crc32 ?? 'unknown'}, not ${size} and ${crc32 ?? 'none'}`;
+    throw new LongshoreError('VerificationFailed', message, { op: 'CompleteMultipartUpload' });
+  }
+  return crc32 === undefined ? found : { ...found, crc32 };
+}

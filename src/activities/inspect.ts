@@ -1,0 +1,103 @@
+/** `inspectSource`: pins the source and decides everything that limits and configuration have a say in. */
+import { LongshoreError } from '../core/errors.js';
+import {
+  DEFAULT_CONCURRENCY,
+  MAX_BUFFERED_PART,
+  MAX_CONCURRENCY,
+  MAX_GENERATIONS,
+  MAX_IN_FLIGHT_BYTES,
+  MAX_PART_SIZE,
+  MiB,
+  WINDOWS_AT_ONCE,
+} from '../core/limits.js';
+import { planParts, planUnknown, planWindows, type PartPlan, type ServerProfile } from '../core/part-plan.js';
+import {
+  sourceLabel,
+  type Inspection,
+  type PartsPlan,
+  type ResolvedOptions,
+  type TransferPlan,
+  type UploadObjectInput,
+} from '../core/uploads.js';
+import { validateUpload } from '../core/validate.js';
+import type { UploadDefaults } from '../infra/config.js';
+import type { SourceLook, Sources } from '../infra/sources/source.js';
+import { attempting } from './attempt.js';
+
+/** The server copies by itself: fewer, larger requests cost nobody memory. */
+const COPY_PART_SIZE = 128 * MiB;
+const COPY_CONCURRENCY = 8;
+
+export interface InspectDeps {
+  sources: Sources;
+  defaults: UploadDefaults;
+  profile: ServerProfile;
+}
+
+export function createInspectSource(deps: InspectDeps): (input: UploadObjectInput) => Promise<Inspection> {
+  return async (input) => {
+    validateUpload(input);
+    const look = await attempting((attempt) => deps.sources.inspect(input.source, attempt.signal));
+    checkExpectedSize(input, look);
+    const options = resolveOptions(input, look, deps.defaults);
+    const plan = planTransfer(look, options, deps);
+    return { source: look.pinned, plan, options: limitInFlight(options, plan), maxGenerations: MAX_GENERATIONS };
+  };
+}
+
+function checkExpectedSize({ source, options }: UploadObjectInput, { pinned }: SourceLook): void {
+  if (options.expectedSize === undefined || pinned.size === null || pinned.size === options.expectedSize) return;
+  const message = `the source has ${pinned.size} bytes, not ${options.expectedSize}`;
+  throw new LongshoreError('SizeMismatch', message, { op: 'inspect', key: sourceLabel(source) });
+}
+
+function resolveOptions(input: UploadObjectInput, look: SourceLook, defaults: UploadDefaults): ResolvedOptions {
+  const encryption = input.options.encryption ?? defaults.encryption;
+  return {
+    ...input.options,
+    ...(encryption === undefined ? {} : { encryption }),
+    contentType: input.options.contentType ?? look.contentType ?? 'application/octet-stream',
+    checksum: input.options.checksum ?? true,
+    concurrency: input.options.concurrency ?? defaults.concurrency,
+  };
+}
+
+function planTransfer(look: SourceLook, options: ResolvedOptions, { defaults, profile }: InspectDeps): TransferPlan {
+  const { pinned } = look;
+  const serverSide = pinned.kind === 'object' && pinned.serverSide;
+  // Whether a server really encrypts shows in an answer; a multipart upload's comes before any byte is at the key.
+  if (pinned.size !== null && pinned.size < defaults.threshold && options.encryption === undefined) {
+    return { kind: serverSide ? 'copy' : 'put', size: pinned.size };
+  }
+  const asked = options.partSize ?? (serverSide ? COPY_PART_SIZE : defaults.partSize);
+  const parts =
+    pinned.size === null ? planUnknown(defaults.expectedMax, asked, profile) : planParts(pinned.size, asked, profile);
+  return windowed(parts, serverSide ? 'copy' : look.access);
+}
+
+function windowed(parts: PartPlan, mode: PartsPlan['mode']): PartsPlan {
+  if (mode === 'sequential' || parts.count === null) {
+    checkBuffered(parts);
+    return { kind: 'parts', parts, mode: 'sequential', windows: [{ first: 1, last: parts.count ?? 10_000 }], windowsAtOnce: 1 };
+  }
+  return { kind: 'parts', parts, mode, windows: planWindows(parts.count), windowsAtOnce: WINDOWS_AT_ONCE };
+}
+
+/** A source that cannot be read twice passes through Buffers. */
+function checkBuffered({ partSize }: PartPlan): void {
+  if (partSize <= MAX_BUFFERED_PART) return;
+  const message = `parts of ${partSize} bytes do not fit into memory, and this source cannot be read in ranges`;
+  throw new LongshoreError('PlanImpossible', message, {
+    op: 'plan',
+    hint: `Lower the part size, or LONGSHORE_EXPECTED_MAX, so that parts are at most ${MAX_BUFFERED_PART} bytes.`,
+  });
+}
+
+/** What is in flight is what a kill sends twice, and what a worker holds in memory. */
+function limitInFlight(options: ResolvedOptions, plan: TransferPlan): ResolvedOptions {
+  if (plan.kind !== 'parts') return options;
+  if (plan.mode === 'copy') return { ...options, concurrency: options.concurrency === DEFAULT_CONCURRENCY ? COPY_CONCURRENCY : options.concurrency };
+  const partSize = Math.min(plan.parts.partSize, MAX_PART_SIZE);
+  const fitting = Math.max(1, Math.floor(MAX_IN_FLIGHT_BYTES / partSize));
+  return { ...options, concurrency: Math.min(options.concurrency, fitting, MAX_CONCURRENCY) };
+}

@@ -1,0 +1,82 @@
+/** What is at a key, and whose it is. */
+import { LongshoreError } from '../core/errors.js';
+import type {
+  Destination,
+  Inspection,
+  KeyHolder,
+  StoredObject,
+  TruthToken,
+  UploadObjectInput,
+} from '../core/uploads.js';
+import { carriesToken, holderOf, type ObjectAttributes, type ObjectHead, type ObjectStore } from '../infra/s3/store.js';
+
+export function attributesOf({ options }: Inspection, token: Record<string, string>): ObjectAttributes {
+  const { contentType, cacheControl, metadata, tags, storageClass, encryption } = options;
+  return {
+    contentType,
+    metadata: { ...metadata, ...token },
+    ...(cacheControl === undefined ? {} : { cacheControl }),
+    ...(tags === undefined ? {} : { tags }),
+    ...(storageClass === undefined ? {} : { storageClass }),
+    ...(encryption === undefined ? {} : { encryption }),
+  };
+}
+
+/** What the key holds; `unknown` where the credentials may not look. */
+export async function holderAt(store: ObjectStore, at: Destination, signal: AbortSignal): Promise<KeyHolder> {
+  try {
+    return holderOf(await store.headObject(at, signal));
+  } catch (error) {
+    if (error instanceof LongshoreError && error.code === 'AccessDenied') return 'unknown';
+    throw error;
+  }
+}
+
+/**
+ * Whether nobody wrote to the key between two looks. Where we may not look, that is taken for granted only as long as
+ * no Complete of ours was tried.
+ */
+export function sameHolder(before: KeyHolder, now: KeyHolder, completing: boolean): boolean {
+  if (before === 'unknown' || now === 'unknown') return !completing;
+  if (before === 'absent' || now === 'absent') return before === now;
+  return before.etag === now.etag && before.lastModified === now.lastModified;
+}
+
+export function describeHolder(holder: KeyHolder): string {
+  if (holder === 'absent') return 'nothing';
+  if (holder === 'unknown') return 'what we may not look at';
+  return `another object (ETag ${holder.etag}, of ${holder.lastModified})`;
+}
+
+/** The object at the key if it carries our token and is whole; null otherwise, also where we may not look. */
+export async function settle(
+  store: ObjectStore,
+  { destination }: UploadObjectInput,
+  inspection: Inspection,
+  token: TruthToken,
+  signal: AbortSignal,
+): Promise<StoredObject | null> {
+  let head: ObjectHead | undefined;
+  try {
+    head = await store.headObject(destination, signal);
+  } catch (error) {
+    if (error instanceof LongshoreError && error.code === 'AccessDenied') return null;
+    throw error;
+  }
+  if (head === undefined || !carriesToken(head, token)) return null;
+  const { size } = inspection.source;
+  if (size !== null && head.size !== size) return null;
+  return storedFrom(head, token);
+}
+
+export function storedFrom(head: ObjectHead, token: TruthToken, crc32 = head.crc32): StoredObject {
+  return {
+    etag: head.etag,
+    size: head.size,
+    token,
+    checksumAccepted: head.crc32 !== undefined,
+    bytesSent: 0,
+    ...(head.versionId === undefined ? {} : { versionId: head.versionId }),
+    ...(crc32 === undefined ? {} : { crc32 }),
+  };
+}

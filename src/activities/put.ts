@@ -1,0 +1,98 @@
+/** `putObject`: what is under the threshold goes as one PutObject, or one CopyObject where the server has it already. */
+import { crc32 } from 'node:zlib';
+import { LongshoreError } from '../core/errors.js';
+import { crcToBase64 } from '../core/ledger.js';
+import { sourceLabel, type PinnedSource, type PutInput, type StoredObject } from '../core/uploads.js';
+import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
+import type { OpenSource } from '../infra/sources/source.js';
+import { attempting, type Attempt } from './attempt.js';
+import { attributesOf, settle } from './objects.js';
+import type { PartsDeps } from './parts.js';
+
+interface Sent {
+  answer: PutAnswer;
+  crc32: string | undefined;
+  bytesSent: number;
+}
+
+export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<StoredObject> {
+  return async (input) =>
+    await attempting(async (attempt) => {
+      const { upload, inspection, token } = input;
+      const find = (): Promise<StoredObject | null> => settle(deps.store, upload, inspection, token, attempt.signal);
+      // Sending again could overwrite what someone else wrote after us: look first whether ours arrived.
+      const earlier = attempt.previous > 0 ? await find() : null;
+      if (earlier !== null) return earlier;
+      try {
+        const { answer, ...sent } = await send(deps, input, attempt);
+        const { etag, versionId, checksumAccepted } = answer;
+        return {
+          ...{ etag, checksumAccepted, token, size: inspection.plan.kind === 'parts' ? 0 : inspection.plan.size },
+          bytesSent: sent.bytesSent,
+          ...(versionId === undefined ? {} : { versionId }),
+          ...(sent.crc32 === undefined ? {} : { crc32: sent.crc32 }),
+        };
+      } catch (error) {
+        const found = error instanceof LongshoreError && error.code === 'PreconditionFailed' ? await find() : null;
+        if (found === null) throw error;
+        return found;
+      }
+    });
+}
+
+function send(deps: PartsDeps, input: PutInput, attempt: Attempt): Promise<Sent> {
+  return input.inspection.plan.kind === 'copy' ? copyWhole(deps, input, attempt) : putWhole(deps, input, attempt);
+}
+
+async function copyWhole({ store }: PartsDeps, { upload, inspection, token }: PutInput, attempt: Attempt): Promise<Sent> {
+  const { source, options } = inspection;
+  if (source.kind !== 'object') throw new TypeError('only objects can be copied by the server');
+  const { bucket, key, versionId, etag } = source;
+  const from = { bucket, key, ifMatch: etag, ...(versionId === undefined ? {} : { versionId }) };
+  attempt.fence();
+  const request = {
+    ...upload.destination,
+    ...attributesOf(inspection, tokenMetadata(token)),
+    source: from,
+    ...(options.ifNoneMatch === undefined ? {} : { ifNoneMatch: options.ifNoneMatch }),
+  };
+  const answer = await store.copyObject(request, attempt.signal);
+  return { answer, crc32: source.crc32 ?? undefined, bytesSent: 0 };
+}
+
+async function putWhole(deps: PartsDeps, input: PutInput, attempt: Attempt): Promise<Sent> {
+  const { upload, inspection, token } = input;
+  const { size } = inspection.source;
+  const { checksum, ifNoneMatch } = inspection.options;
+  const source = await deps.sources.open(inspection.source, attempt.signal);
+  const body = await deps.buffers.acquire(Math.max(1, size ?? 0), attempt.signal);
+  try {
+    const bytes = body.subarray(0, size ?? 0);
+    await readWhole(source, inspection.source, bytes, attempt.signal);
+    await source.check(attempt.signal);
+    const crc = checksum ? crcToBase64(crc32(bytes)) : undefined;
+    attempt.fence();
+    const request = {
+      ...upload.destination,
+      ...attributesOf(inspection, tokenMetadata(token)),
+      body: bytes,
+      ...(crc === undefined ? {} : { crc32: crc }),
+      ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }),
+    };
+    return { answer: await deps.store.putObject(request, attempt.signal), crc32: crc, bytesSent: bytes.length };
+  } finally {
+    deps.buffers.release(body);
+    await source.close();
+  }
+}
+
+async function readWhole(source: OpenSource, pinned: PinnedSource, target: Buffer, signal: AbortSignal): Promise<void> {
+  if (pinned.kind !== 'url' || pinned.ranges) return source.read(0, target, signal);
+  let filled = 0;
+  for await (const chunk of await source.stream(0, target.length, signal)) {
+    filled += (chunk as Buffer).copy(target, filled);
+  }
+  if (filled === target.length) return;
+  const message = `the source ended after ${filled} of ${target.length} bytes`;
+  throw new LongshoreError('SourceChanged', message, { op: 'read', key: sourceLabel(pinned) });
+}

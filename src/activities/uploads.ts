@@ -1,0 +1,101 @@
+/** What moves bytes and speaks to S3 for one object: the activities of the `transfer` queues. */
+import { randomInt } from 'node:crypto';
+import { LongshoreError } from '../core/errors.js';
+import { LIST_PAGE_SIZE } from '../core/limits.js';
+import type {
+  AbortInput,
+  CompleteInput,
+  CreatedUpload,
+  CreateInput,
+  Inspection,
+  PutInput,
+  SettleInput,
+  StoredObject,
+  UploadObjectInput,
+  VerifiedObject,
+  VerifyInput,
+  WindowInput,
+  WindowResult,
+} from '../core/uploads.js';
+import { tokenMetadata } from '../infra/s3/store.js';
+import { attempting } from './attempt.js';
+import { createComplete } from './complete.js';
+import { mapFailures } from './failures.js';
+import { createInspectSource, type InspectDeps } from './inspect.js';
+import { createUploadParts, type PartsDeps } from './parts.js';
+import { createPutObject } from './put.js';
+import { attributesOf, describeHolder, holderAt, sameHolder, settle } from './objects.js';
+import { createVerifyObject } from './verify.js';
+
+export type TransferDeps = InspectDeps & PartsDeps;
+
+export interface TransferActivities {
+  /** Answers as soon as a worker takes it. */
+  ping(): Promise<void>;
+  /** Pins the source and plans its way. Reads only. */
+  inspectSource(input: UploadObjectInput): Promise<Inspection>;
+  /** Each attempt may begin one more multipart upload; those whose id was lost are left to the sweep. */
+  createMultipartUpload(input: CreateInput): Promise<CreatedUpload>;
+  /** Sends what S3 has not yet got. Told to stop, it returns what it has, `finished: false`. */
+  uploadParts(input: WindowInput): Promise<WindowResult>;
+  /** Safe to repeat: an object with our token is success. */
+  completeMultipartUpload(input: CompleteInput): Promise<StoredObject>;
+  /** Repeats until ListParts knows the upload no more. */
+  abortMultipartUpload(input: AbortInput): Promise<void>;
+  /** One PutObject or CopyObject. Safe to repeat: an object with our token is success. */
+  putObject(input: PutInput): Promise<StoredObject>;
+  /** The object at the key if it is ours and whole, otherwise null. Reads only. */
+  settleObject(input: SettleInput): Promise<StoredObject | null>;
+  /** Compares what S3 says of the object with what was sent. Reads only. */
+  verifyObject(input: VerifyInput): Promise<VerifiedObject>;
+}
+
+export function createTransferActivities(deps: TransferDeps): TransferActivities {
+  return mapFailures<TransferActivities>({
+    ping: () => Promise.resolve(),
+    inspectSource: createInspectSource(deps),
+    createMultipartUpload: (input) => createMultipartUpload(deps, input),
+    uploadParts: createUploadParts(deps),
+    completeMultipartUpload: createComplete(deps),
+    abortMultipartUpload: (input) => abortMultipartUpload(deps, input),
+    putObject: createPutObject(deps),
+    settleObject: ({ upload, inspection, token }) =>
+      attempting((attempt) => settle(deps.store, upload, inspection, token, attempt.signal)),
+    verifyObject: createVerifyObject(deps),
+  });
+}
+
+async function createMultipartUpload({ store }: TransferDeps, input: CreateInput): Promise<CreatedUpload> {
+  return await attempting(async ({ signal }) => {
+    const { upload, inspection, token, lost } = input;
+    const before = await holderAt(store, upload.destination, signal);
+    if (lost !== undefined && !sameHolder(lost.before, before, lost.completing)) {
+      const message = `the multipart upload was lost, and the key now holds ${describeHolder(before)}`;
+      const key = `s3://${upload.destination.bucket}/${upload.destination.key}`;
+      throw new LongshoreError('OutcomeUnknown', message, { op: 'CreateMultipartUpload', key });
+    }
+    const { checksum, ifNoneMatch } = inspection.options;
+    const attributes = attributesOf(inspection, tokenMetadata(token));
+    const conditional = ifNoneMatch === undefined ? {} : { ifNoneMatch };
+    const request = { ...upload.destination, ...attributes, ...conditional, checksum };
+    const { s3UploadId } = await store.createMultipartUpload(request, signal);
+    return { s3UploadId, token, before };
+  });
+}
+
+/** Parts that were in flight may arrive after an abort, so it is repeated until nothing of the upload is listed. */
+async function abortMultipartUpload({ store }: TransferDeps, { destination, s3UploadId }: AbortInput): Promise<void> {
+  const ref = { ...destination, s3UploadId };
+  await attempting(async (attempt) => {
+    for (;;) {
+      await store.abortMultipartUpload(ref, attempt.signal);
+      try {
+        await store.listParts({ ...ref, max: LIST_PAGE_SIZE }, attempt.signal);
+      } catch (error) {
+        if (error instanceof LongshoreError && error.code === 'NoSuchUpload') return;
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, randomInt(100, 400)));
+    }
+  });
+}

@@ -1,0 +1,60 @@
+/** `verifyObject`: what S3 says of the object, held against what was sent. */
+import { LongshoreError } from '../core/errors.js';
+import { VERIFICATION_LEVELS, type StoredObject, type Verification, type VerifiedObject, type VerifyInput } from '../core/uploads.js';
+import { carriesToken, type ObjectHead, type ObjectStore } from '../infra/s3/store.js';
+import { attempting } from './attempt.js';
+
+export function createVerifyObject({ store }: { store: ObjectStore }): (input: VerifyInput) => Promise<VerifiedObject> {
+  return async (input) =>
+    await attempting(async ({ signal }) => {
+      const { stored, upload } = input;
+      const key = `s3://${upload.destination.bucket}/${upload.destination.key}`;
+      const version = stored.versionId === undefined ? {} : { versionId: stored.versionId };
+      const head = await look(store, { ...upload.destination, ...version }, signal);
+      if (head !== 'denied') compare(head, stored, key);
+      const verification = levelOf(head, stored);
+      demand(verification, upload.options.demand, key);
+      return { verification, size: stored.size, etag: stored.etag, ...version };
+    });
+}
+
+/** Without permission to read, the answers to our requests are all that vouches for the object. */
+async function look(
+  store: ObjectStore,
+  ref: Parameters<ObjectStore['headObject']>[0],
+  signal: AbortSignal,
+): Promise<ObjectHead | undefined | 'denied'> {
+  try {
+    return await store.headObject(ref, signal);
+  } catch (error) {
+    if (error instanceof LongshoreError && error.code === 'AccessDenied') return 'denied';
+    throw error;
+  }
+}
+
+function compare(head: ObjectHead | undefined, stored: StoredObject, key: string): void {
+  if (head === undefined) {
+    throw new LongshoreError('OutcomeUnknown', 'the object was written, and is gone', { op: 'HeadObject', key });
+  }
+  if (!carriesToken(head, stored.token)) {
+    const message = `someone else wrote to the key right after (ETag ${head.etag}, of ${head.lastModified})`;
+    throw new LongshoreError('OutcomeUnknown', message, { op: 'HeadObject', key });
+  }
+  const differs = head.size !== stored.size || (stored.crc32 !== undefined && (head.crc32 ?? stored.crc32) !== stored.crc32);
+  if (differs) {
+    const message = `${head.size} bytes with CRC32 ${head.crc32 ?? 'unknown'}; sent were ${stored.size} with ${stored.crc32 ?? 'none'}`;
+    throw new LongshoreError('VerificationFailed', message, { op: 'HeadObject', key });
+  }
+}
+
+function levelOf(head: ObjectHead | undefined | 'denied', stored: StoredObject): Verification {
+  const seen = head === 'denied' ? undefined : head?.crc32;
+  if (seen !== undefined && seen === stored.crc32) return 'full';
+  return stored.checksumAccepted ? 'server' : 'size';
+}
+
+function demand(level: Verification, least: Verification | undefined, key: string): void {
+  if (least === undefined || VERIFICATION_LEVELS.indexOf(level) >= VERIFICATION_LEVELS.indexOf(least)) return;
+  const message = `the object is there, but verified only by ${level}; ${least} was demanded`;
+  throw new LongshoreError('VerificationTooWeak', message, { op: 'HeadObject', key });
+}

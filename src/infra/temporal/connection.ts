@@ -1,0 +1,46 @@
+/** Connections to Temporal, and how its refusals become ours. */
+import { Connection, isGrpcServiceError, ServiceError, type ConnectionOptions } from '@temporalio/client';
+import { LongshoreError } from '../../core/errors.js';
+import type { TemporalConfig } from '../config.js';
+
+const CONNECT_TIMEOUT = '5 seconds';
+
+export function connectionOptions(config: TemporalConfig): ConnectionOptions {
+  return {
+    address: config.address,
+    ...(config.apiKey === undefined ? {} : { apiKey: config.apiKey }),
+    ...(config.tls === undefined ? {} : { tls: config.tls as ConnectionOptions['tls'] }),
+  } as ConnectionOptions;
+}
+
+/** Throws TemporalUnavailable after five seconds without an answer. */
+export async function connectTemporal(config: TemporalConfig): Promise<Connection> {
+  try {
+    return await Connection.connect({ ...connectionOptions(config), connectTimeout: CONNECT_TIMEOUT });
+  } catch (error) {
+    throw unavailable(config, 'connect', error);
+  }
+}
+
+/** gRPC failures that mean "not there just now", as TemporalUnavailable; everything else as it is. */
+export function temporalError(config: TemporalConfig, op: string, error: unknown): unknown {
+  const cause = error instanceof ServiceError ? error.cause : error;
+  if (!isGrpcServiceError(cause)) return error;
+  const passing = [1, 4, 8, 14].includes(cause.code); // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+  return passing ? unavailable(config, op, error) : error;
+}
+
+function unavailable(config: TemporalConfig, op: string, cause: unknown): LongshoreError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new LongshoreError('TemporalUnavailable', `Temporal at ${config.address} does not answer: ${why}`, {
+    op,
+    key: config.address,
+    cause,
+  });
+}
+
+/** A workflow's page in the Web UI; undefined where the UI's address is unknown. */
+export function webUiUrl(config: TemporalConfig, workflowId: string, runId: string): string | undefined {
+  if (config.ui === undefined) return undefined;
+  return `${config.ui}/namespaces/${encodeURIComponent(config.namespace)}/workflows/${encodeURIComponent(workflowId)}/${runId}/history`;
+}

@@ -1,0 +1,86 @@
+/** Builds what the activities of a worker need. The only place that builds clients for workers. */
+import type { OrchestrationActivities } from '../activities/catalog.js';
+import { createOrchestrationActivities } from '../activities/catalog.js';
+import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
+import { LongshoreError } from '../core/errors.js';
+import { createBufferPool } from '../infra/buffers.js';
+import { createPool } from '../infra/catalog/pool.js';
+import { createVault } from '../infra/catalog/vault.js';
+import type { Config } from '../infra/config.js';
+import { createObjectStore } from '../infra/s3/index.js';
+import type { ObjectStore } from '../infra/s3/store.js';
+import { createSources } from '../infra/sources/index.js';
+import type { Logger } from '../infra/telemetry/log.js';
+
+export interface WorkerDeps {
+  orchestration: OrchestrationActivities;
+  transfer: TransferActivities;
+  /** Throws when the catalog's schema is not the one this build works with. */
+  db: ReturnType<typeof createPool>;
+  close(): Promise<void>;
+}
+
+export function createWorkerDeps(
+  config: Config,
+  log: Logger,
+  cancelRun: (workflowId: string, runId: string) => Promise<void>,
+): WorkerDeps {
+  if (config.postgresUrl === undefined) {
+    throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', { op: 'worker', hint: 'Set DATABASE_URL.' });
+  }
+  const db = createPool(config.postgresUrl, {
+    applicationName: 'longshore-worker',
+    onConnectionError: (error) => log.warn({ err: error }, 'a PostgreSQL connection was lost'),
+  });
+  const vault = createVault({ db, sealingKey: config.sealingKey });
+  const stores = openStores(config);
+  const sources = createSources({
+    roots: config.roots,
+    url: config.url,
+    stores: stores.named,
+    unseal: (ref) => vault.unseal(ref, 'source-url'),
+  });
+  const transfer = createTransferActivities({
+    store: stores.destination,
+    sources,
+    buffers: createBufferPool(config.worker.memoryBudget),
+    defaults: config.upload,
+    profile: config.serverProfile,
+  });
+  const orchestration = createOrchestrationActivities({ db, installation: config.installation, cancelRun });
+  const close = async (): Promise<void> => {
+    await sources.close();
+    stores.close();
+    await db.end();
+  };
+  return { orchestration, transfer, db, close };
+}
+
+function openStores(config: Config): {
+  destination: ObjectStore;
+  named(name: string | undefined): ObjectStore;
+  close(): void;
+} {
+  const destination = createObjectStore(config.s3);
+  const others = new Map<string, ObjectStore>();
+  const named = (name: string | undefined): ObjectStore => {
+    if (name === undefined) return destination;
+    const open = others.get(name);
+    if (open !== undefined) return open;
+    const store = config.stores[name];
+    if (store === undefined) {
+      const known = Object.keys(config.stores).join(', ') || 'none';
+      throw new LongshoreError('SourceInvalid', `no store named ${name} is configured here (known: ${known})`, {
+        op: 'inspect',
+        hint: `Set LONGSHORE_STORES_${name.toUpperCase()}_ENDPOINT on the workers.`,
+      });
+    }
+    const created = createObjectStore(store);
+    others.set(name, created);
+    return created;
+  };
+  const close = (): void => {
+    for (const store of [destination, ...others.values()]) store.close();
+  };
+  return { destination, named, close };
+}

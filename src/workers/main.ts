@@ -1,0 +1,65 @@
+/** What `longshore worker` does: run until told to stop. */
+import { DefaultLogger, Runtime } from '@temporalio/worker';
+import type { Config } from '../infra/config.js';
+import { createLogger, type Logger } from '../infra/telemetry/log.js';
+import { startHealth, type HealthServer } from './health.js';
+import { defaultQueues, startWorker, transferSlots } from './worker.js';
+
+export interface WorkerArguments {
+  queues?: string[] | undefined;
+}
+
+/** The exit code: 0 after a shutdown that was asked for, 1 when a worker broke down. */
+export async function runWorker(config: Config, args: WorkerArguments): Promise<number> {
+  const log = createLogger({ level: config.logLevel, name: 'worker' });
+  installRuntime(log);
+  const health = await openHealth(config, () => worker?.ready() ?? false);
+  let worker: Awaited<ReturnType<typeof startWorker>> | undefined;
+  const stop = onStopSignals(log, () => worker?.shutdown());
+  try {
+    worker = await startWorker(config, args.queues ?? defaultQueues(config), log);
+    if (stop.asked()) worker.shutdown();
+    log.info({ queues: worker.queues, slots: transferSlots(config), health: health?.port }, 'the worker is ready');
+    await worker.finished;
+    log.info('the worker has stopped');
+    return 0;
+  } catch (error) {
+    log.error({ err: error }, 'the worker broke down');
+    return 1;
+  } finally {
+    stop.forget();
+    await health?.close();
+  }
+}
+
+function installRuntime(log: Logger): void {
+  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    const write = level === 'ERROR' ? log.error : level === 'WARN' ? log.warn : log.info;
+    write.call(log, meta ?? {}, message);
+  });
+  Runtime.install({ logger, shutdownSignals: [] });
+}
+
+async function openHealth({ worker }: Config, ready: () => boolean): Promise<HealthServer | undefined> {
+  if (worker.healthPort === undefined) return undefined;
+  return await startHealth(worker.healthHost, worker.healthPort, ready);
+}
+
+/** The first signal asks for a graceful end, the second ends at once. */
+function onStopSignals(log: Logger, shutdown: () => void): { asked(): boolean; forget(): void } {
+  let asked = false;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (asked) {
+      log.warn({ signal }, 'ending at once');
+      process.exit(1);
+    }
+    asked = true;
+    log.info({ signal }, 'stopping; another signal ends at once');
+    shutdown();
+  };
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  const forget = (): void => {
+    process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+  };
+  return { asked: () => asked, forget };
+}

@@ -1,0 +1,99 @@
+/** Starts the Temporal workers of one process, and ends them. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Client } from '@temporalio/client';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { QUEUES, rootQueue } from '../core/ids.js';
+import { MAX_IN_FLIGHT_BYTES } from '../core/limits.js';
+import { assertSchema } from '../infra/catalog/migrations.js';
+import type { Config } from '../infra/config.js';
+import type { Logger } from '../infra/telemetry/log.js';
+import { connectionOptions } from '../infra/temporal/connection.js';
+import { retrying } from './retrying.js';
+import { createWorkerDeps } from './deps.js';
+
+export interface RunningWorker {
+  queues: string[];
+  /** Ends when the workers have ended; rejects when one broke down. */
+  finished: Promise<void>;
+  /** True while every Temporal worker polls. */
+  ready(): boolean;
+  /** Takes nothing new, and gives what runs its grace time. */
+  shutdown(): void;
+}
+
+/** Queues by the names that `--queues` takes: orchestration, transfer, transfer@ROOT. */
+export function defaultQueues(config: Config): string[] {
+  return [QUEUES.orchestration, QUEUES.transfer, ...Object.keys(config.roots).map(rootQueue)];
+}
+
+/** How many activities may move bytes at once: each holds at most MAX_IN_FLIGHT_BYTES of the budget. */
+export function transferSlots(config: Config): number {
+  return config.worker.concurrency ?? Math.max(1, Math.floor(config.worker.memoryBudget / MAX_IN_FLIGHT_BYTES));
+}
+
+export async function startWorker(config: Config, queues: string[], log: Logger): Promise<RunningWorker> {
+  const connection = await retrying('connect to Temporal', log, () =>
+    NativeConnection.connect(connectionOptions(config.temporal)),
+  );
+  const client = new Client({ connection, namespace: config.temporal.namespace });
+  const deps = createWorkerDeps(config, log, async (workflowId, runId) => {
+    await client.workflow.getHandle(workflowId, runId).cancel();
+  });
+  await retrying('check the catalog', log, () => assertSchema(deps.db));
+  const workers = await Promise.all(
+    queues.map((queue) =>
+      Worker.create({
+        connection,
+        namespace: config.temporal.namespace,
+        taskQueue: queue,
+        ...common(config),
+        ...(queue === QUEUES.orchestration
+          ? orchestrationOptions(deps.orchestration)
+          : { activities: deps.transfer, maxConcurrentActivityTaskExecutions: transferSlots(config) }),
+      }),
+    ),
+  );
+  const finished = Promise.all(workers.map((worker) => worker.run())).then(async () => {
+    await deps.close();
+    await connection.close();
+  });
+  return {
+    queues,
+    finished,
+    ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),
+    shutdown: () => {
+      for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+    },
+  };
+}
+
+function common({ worker }: Config): Partial<WorkerOptions> {
+  return {
+    shutdownGraceTime: worker.shutdownGraceMs,
+    shutdownForceTime: worker.shutdownGraceMs + 5_000,
+    // Heartbeats carry the progress that people watch, and the news that they cancelled.
+    maxHeartbeatThrottleInterval: '500 milliseconds',
+    defaultHeartbeatThrottleInterval: '500 milliseconds',
+  };
+}
+
+function orchestrationOptions(activities: object): Partial<WorkerOptions> {
+  return {
+    ...workflowCode(),
+    activities,
+    maxCachedWorkflows: 250,
+    workflowThreadPoolSize: 1,
+    // A killed worker's workflows wait for it this long before another takes them.
+    stickyQueueScheduleToStartTimeout: '2 seconds',
+  };
+}
+
+/** The bundle that the build made; from sources, Temporal bundles them at the start, which takes some seconds. */
+function workflowCode(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+  const built = ['./workflows.js', '../../dist/workflows.js']
+    .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+    .find((path) => path.endsWith('dist/workflows.js') && existsSync(path));
+  if (built !== undefined) return { workflowBundle: { codePath: built } };
+  return { workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)) };
+}

@@ -1,0 +1,41 @@
+/** From what an activity threw to a code of core/errors. Workflow code throws nothing but ApplicationFailure. */
+import { ActivityFailure, ApplicationFailure, CancelledFailure, TimeoutFailure } from '@temporalio/workflow';
+import { ERRORS, isErrorCode, type ErrorCode, type FailureView } from '../core/errors.js';
+
+export function failureOf(error: unknown): FailureView {
+  const known = findKnown(error);
+  if (known !== undefined) return known;
+  const message = error instanceof Error ? error.message : String(error);
+  return view(error instanceof ActivityFailure && error.cause instanceof TimeoutFailure ? 'S3Unavailable' : 'Internal', message);
+}
+
+/** The task lay on its queue and no worker took it. */
+export function isUnclaimed(error: unknown): boolean {
+  return (
+    error instanceof ActivityFailure &&
+    error.cause instanceof TimeoutFailure &&
+    error.cause.timeoutType === 'SCHEDULE_TO_START'
+  );
+}
+
+export function view(code: ErrorCode, message: string): FailureView {
+  return { code, message, hint: ERRORS[code].hint };
+}
+
+export function toApplicationFailure(failure: FailureView): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(failure.message, failure.code, failure);
+}
+
+export function isCancelledFailure(error: unknown): boolean {
+  return error instanceof CancelledFailure || (error instanceof ActivityFailure && error.cause instanceof CancelledFailure);
+}
+
+function findKnown(error: unknown): FailureView | undefined {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (at instanceof ApplicationFailure && isErrorCode(at.type)) {
+      const [details] = (at.details ?? []) as (FailureView | undefined)[];
+      return details ?? view(at.type, at.message);
+    }
+  }
+  return undefined;
+}

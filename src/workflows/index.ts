@@ -1,0 +1,2 @@
+/** Every workflow that a worker serves. */
+export { uploadObject } from './uploads.js';

@@ -1,0 +1,79 @@
+/** Sends the windows of one multipart upload, a few at once, and stops and goes on with them. */
+import { CancellationScope, proxyActivities } from '@temporalio/workflow';
+import type { TransferActivities } from '../activities/uploads.js';
+import type { CreatedUpload, Inspection, PartsPlan, UploadObjectInput, Window, WindowResult } from '../core/uploads.js';
+import { CONTROL, moving } from './activity-options.js';
+import type { Control } from './control.js';
+import type { Placement } from './placement.js';
+
+const { uploadParts } = proxyActivities<TransferActivities>(CONTROL);
+
+export interface PartsJob {
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  plan: PartsPlan;
+  created: CreatedUpload;
+  control: Control;
+  placement: Placement;
+  onResult(window: Window, result: WindowResult): void;
+}
+
+/** The results in the order of their windows. The first failure stops the other windows, and is thrown after them. */
+export async function sendParts(job: PartsJob): Promise<WindowResult[]> {
+  const results: WindowResult[] = [];
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (;;) {
+      const index = next++;
+      const window = job.plan.windows[index];
+      if (window === undefined) return;
+      results[index] = await sendWindow(job, window);
+    }
+  };
+  const lanes = Math.min(job.plan.windowsAtOnce, job.plan.windows.length);
+  await failTogether(Array.from({ length: lanes }, () => lane));
+  return results;
+}
+
+async function sendWindow(job: PartsJob, window: Window): Promise<WindowResult> {
+  let known: WindowResult | undefined;
+  for (;;) {
+    await job.control.ready();
+    const result = await runWindow(job, window, known);
+    if (result === undefined) continue;
+    job.onResult(window, result);
+    if (result.finished) return result;
+    known = result;
+  }
+}
+
+function runWindow(job: PartsJob, window: Window, known?: WindowResult): Promise<WindowResult | undefined> {
+  const { upload, inspection, created, plan } = job;
+  const input = { upload, inspection, created, window, ...(known === undefined ? {} : { known }) };
+  const bytes = plan.parts.count === null ? null : (window.last - window.first + 1) * plan.parts.partSize;
+  return job.placement.run((options) =>
+    job.control.untilPaused(() =>
+      uploadParts.executeWithOptions({ ...moving(bytes), ...options, summary: windowSummary(window, plan) }, [input]),
+    ),
+  );
+}
+
+function windowSummary({ first, last }: Window, { parts }: PartsPlan): string {
+  return parts.count === null ? 'parts until the source ends' : `parts ${first}–${last} of ${parts.count}`;
+}
+
+async function failTogether(tasks: (() => Promise<void>)[]): Promise<void> {
+  const scope = new CancellationScope();
+  let first: { error: unknown } | undefined;
+  await scope.run(() =>
+    Promise.all(
+      tasks.map((task) =>
+        task().catch((error: unknown) => {
+          first ??= { error };
+          scope.cancel();
+        }),
+      ),
+    ),
+  );
+  if (first !== undefined) throw first.error;
+}

@@ -1,0 +1,269 @@
+/** `uploadObject`: one object's way into a bucket. */
+import {
+  CancellationScope,
+  isCancellation,
+  proxyActivities,
+  setHandler,
+  uuid4,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { OrchestrationActivities } from '../activities/catalog.js';
+import type { TransferActivities } from '../activities/uploads.js';
+import { ERRORS } from '../core/errors.js';
+import type { UploadState } from '../core/states.js';
+import {
+  cancelSignal,
+  pauseSignal,
+  progressQuery,
+  resumeSignal,
+  stateQuery,
+  type CreatedUpload,
+  type Inspection,
+  type PartsPlan,
+  type StoredObject,
+  type TruthToken,
+  type UploadObjectInput,
+  type UploadResult,
+  type UploadStatus,
+  type WindowResult,
+} from '../core/uploads.js';
+import { CATALOG, CONTROL, moving, UNDO } from './activity-options.js';
+import { Control } from './control.js';
+import { describeUpload } from './details.js';
+import { failureOf, toApplicationFailure } from './failures.js';
+import { sendParts } from './parts.js';
+import { Placement } from './placement.js';
+import { Progress } from './progress.js';
+import { Record } from './record.js';
+
+const transfer = proxyActivities<TransferActivities>(CONTROL);
+const undo = proxyActivities<TransferActivities>(UNDO);
+const orchestration = proxyActivities<OrchestrationActivities>(CATALOG);
+
+export async function uploadObject(input: UploadObjectInput): Promise<UploadResult> {
+  const upload = new ObjectUpload(input);
+  setHandler(cancelSignal, () => upload.cancel());
+  setHandler(pauseSignal, () => upload.control.pause());
+  setHandler(resumeSignal, () => upload.control.resume());
+  setHandler(progressQuery, () => upload.progress.snapshot());
+  setHandler(stateQuery, () => upload.status);
+  return await upload.run();
+}
+
+class ObjectUpload {
+  readonly control = new Control(() => this.onStanding());
+  readonly progress = new Progress();
+  private readonly record: Record;
+  private readonly placement: Placement;
+  private readonly root = CancellationScope.current();
+  private readonly cancellable = new CancellationScope();
+  private phase: UploadState = 'PENDING';
+  private generations = 0;
+  private created: CreatedUpload | undefined;
+  /** Set once an object with this token may be at the key. */
+  private mayExist: { token: TruthToken; inspection: Inspection } | undefined;
+
+  constructor(private readonly input: UploadObjectInput) {
+    this.record = new Record(input);
+    this.placement = new Placement(input.source, this.control);
+  }
+
+  async run(): Promise<UploadResult> {
+    try {
+      const { stored, inspection } = await this.cancellable.run(() => this.transfer());
+      // The object is there: a cancel that comes now comes too late.
+      return await CancellationScope.nonCancellable(() => this.finish(stored, inspection));
+    } catch (error) {
+      return await CancellationScope.nonCancellable(() => this.unwind(error));
+    }
+  }
+
+  cancel(): void {
+    this.cancellable.cancel();
+  }
+
+  get status(): UploadStatus {
+    const failure = this.control.reason;
+    return failure === undefined ? { state: this.state } : { state: this.state, failure };
+  }
+
+  private get state(): UploadState {
+    const { standing } = this.control;
+    return standing === 'running' ? this.phase : standing;
+  }
+
+  private async transfer(): Promise<{ stored: StoredObject; inspection: Inspection }> {
+    this.report('PENDING');
+    const inspection = await this.placement.run((options) =>
+      transfer.inspectSource.executeWithOptions({ ...options, summary: 'look at the source' }, [this.input]),
+    );
+    const { plan } = inspection;
+    if (plan.kind !== 'parts') {
+      this.progress.expect(plan.size, 1);
+      this.record.note({ size: plan.size, parts: 1 });
+      return { stored: await this.putWhole(inspection), inspection };
+    }
+    this.progress.expect(plan.parts.size, plan.parts.count);
+    this.record.note({ size: plan.parts.size, partSize: plan.parts.partSize });
+    if (plan.parts.count !== null) this.record.note({ parts: plan.parts.count });
+    return { stored: await this.multipart(inspection, plan), inspection };
+  }
+
+  private async putWhole(inspection: Inspection): Promise<StoredObject> {
+    const token = this.nextToken();
+    await this.record.flush();
+    this.report('UPLOADING');
+    this.mayExist = { token, inspection };
+    const { plan } = inspection;
+    const summary = plan.kind === 'copy' ? 'copy the object' : 'put the object';
+    const options = moving(plan.kind === 'parts' ? null : plan.size);
+    const stored = await this.placement.run((place) =>
+      transfer.putObject.executeWithOptions({ ...options, ...place, summary }, [{ upload: this.input, inspection, token }]),
+    );
+    this.progress.recordWhole(stored.size, stored.bytesSent);
+    return stored;
+  }
+
+  /** Begins a fresh multipart upload, with none of the old parts, whenever the one at work is lost. */
+  private async multipart(inspection: Inspection, plan: PartsPlan): Promise<StoredObject> {
+    for (;;) {
+      try {
+        return await this.oneMultipart(inspection, plan);
+      } catch (error) {
+        if (isCancellation(error)) throw error;
+        const restart = ERRORS[failureOf(error).code].retry === 'restart';
+        if (!restart || this.generations >= inspection.maxGenerations) throw error;
+        await this.abort();
+        this.progress.startOver();
+      }
+    }
+  }
+
+  private async oneMultipart(inspection: Inspection, plan: PartsPlan): Promise<StoredObject> {
+    const lost = this.created;
+    const token = this.nextToken();
+    // The row names bucket and key before S3 knows of the upload, so that the sweep finds one whose id was lost.
+    await this.record.flush();
+    const created = await this.placement.run((options) =>
+      transfer.createMultipartUpload.executeWithOptions({ ...options, summary: 'begin a multipart upload' }, [
+        {
+          upload: this.input,
+          inspection,
+          token,
+          ...(lost === undefined ? {} : { lost: { before: lost.before, completing: this.mayExist !== undefined } }),
+        },
+      ]),
+    );
+    this.created = created;
+    this.record.note({ s3UploadId: created.s3UploadId, generations: this.generations });
+    this.report('UPLOADING');
+    const { upload, control, placement } = { upload: this.input, control: this.control, placement: this.placement };
+    const results = await sendParts({
+      ...{ upload, inspection, plan, created, control, placement },
+      onResult: (window, result) => {
+        this.progress.record(window, result);
+        if (window.last !== plan.windows.at(-1)?.last) this.record.remember({ progress: this.progress.snapshot() });
+      },
+    });
+    return await this.complete(inspection, created, plan, results);
+  }
+
+  private async complete(
+    inspection: Inspection,
+    created: CreatedUpload,
+    plan: PartsPlan,
+    results: WindowResult[],
+  ): Promise<StoredObject> {
+    const size = results.at(-1)?.ended?.size ?? plan.parts.size ?? 0;
+    this.mayExist = { token: created.token, inspection };
+    return await this.placement.run((options) =>
+      transfer.completeMultipartUpload.executeWithOptions({ ...options, summary: 'complete the multipart upload' }, [
+        { upload: this.input, inspection, created, size, ledgers: results.map((result) => result.ledger) },
+      ]),
+    );
+  }
+
+  private async finish(stored: StoredObject, inspection: Inspection): Promise<UploadResult> {
+    this.control.end();
+    const verified = await this.control.parking(() =>
+      transfer.verifyObject.executeWithOptions({ taskQueue: 'transfer', summary: 'verify the object' }, [
+        { upload: this.input, inspection, stored },
+      ]),
+    );
+    const { bytesSent, partsTotal } = this.progress.snapshot();
+    const result: UploadResult = {
+      ...this.input.destination,
+      ...verified,
+      ...(stored.crc32 === undefined ? {} : { checksum: `crc32:${stored.crc32}` }),
+      bytesSent,
+      parts: partsTotal ?? 1,
+      generations: this.generations,
+    };
+    this.record.note({ result, size: result.size, parts: result.parts });
+    this.report('COMPLETED');
+    await this.record.flush();
+    return result;
+  }
+
+  /** Undoes what was begun, says why, and throws; unless a cancelled object turns out to be there, whole. */
+  private async unwind(error: unknown): Promise<UploadResult> {
+    await this.abort();
+    if (!isCancellation(error)) return await this.fail(error);
+    if (this.mayExist !== undefined) {
+      const { token, inspection } = this.mayExist;
+      const stored = await undo.settleObject.executeWithOptions({ summary: 'is it there after all?' }, [
+        { upload: this.input, inspection, token },
+      ]);
+      if (stored !== null) return await this.finish(stored, inspection);
+    }
+    this.report('CANCELLED');
+    await this.record.flush();
+    return await this.closeAsCancelled();
+  }
+
+  private async fail(error: unknown): Promise<never> {
+    const failure = failureOf(error);
+    this.record.note({ failure });
+    this.record.remember({ progress: this.progress.snapshot(), failure });
+    this.report('FAILED');
+    await this.record.flush();
+    throw toApplicationFailure(failure);
+  }
+
+  private async abort(): Promise<void> {
+    if (this.created === undefined) return;
+    const { s3UploadId } = this.created;
+    const { destination } = this.input;
+    await CancellationScope.nonCancellable(() =>
+      undo.abortMultipartUpload.executeWithOptions({ summary: 'abort the multipart upload' }, [
+        { destination, s3UploadId },
+      ]),
+    );
+  }
+
+  /** Temporal closes a run as Cancelled only when it was told to by its server, so a signal asks for that. */
+  private async closeAsCancelled(): Promise<never> {
+    const { workflowId, runId } = workflowInfo();
+    if (!this.root.consideredCancelled) {
+      await orchestration.requestCancellation.executeWithOptions({ summary: 'close as cancelled' }, [
+        { workflowId, runId },
+      ]);
+    }
+    return await this.root.cancelRequested;
+  }
+
+  private nextToken(): TruthToken {
+    this.generations += 1;
+    return { uploadId: workflowInfo().workflowId, nonce: uuid4() };
+  }
+
+  private onStanding(): void {
+    this.record.remember({ progress: this.progress.snapshot(), failure: this.control.reason ?? null });
+    this.report(this.phase);
+  }
+
+  private report(phase: UploadState): void {
+    this.phase = phase;
+    this.record.report(this.state, describeUpload(this.input, this.status, this.progress.snapshot()));
+  }
+}
