@@ -1,16 +1,23 @@
 /** Connections to Temporal, and how its refusals become ours. */
-import { Connection, isGrpcServiceError, ServiceError, type ConnectionOptions } from '@temporalio/client';
+import { Connection, isGrpcServiceError, ServiceError, type TLSConfig } from '@temporalio/client';
 import { LongshoreError } from '../../core/errors.js';
 import type { TemporalConfig } from '../config.js';
 
 const CONNECT_TIMEOUT = '5 seconds';
 
-export function connectionOptions(config: TemporalConfig): ConnectionOptions {
+export interface TemporalAddress {
+  address: string;
+  apiKey?: string;
+  tls?: TLSConfig | boolean;
+}
+
+/** What both kinds of connection, the client's and the worker's, are opened with. */
+export function connectionOptions(config: TemporalConfig): TemporalAddress {
   return {
     address: config.address,
     ...(config.apiKey === undefined ? {} : { apiKey: config.apiKey }),
-    ...(config.tls === undefined ? {} : { tls: config.tls as ConnectionOptions['tls'] }),
-  } as ConnectionOptions;
+    ...(config.tls === undefined ? {} : { tls: config.tls as TLSConfig | boolean }),
+  };
 }
 
 /** Throws TemporalUnavailable after five seconds without an answer. */

@@ -1,0 +1,19 @@
+/** The same input has the same fingerprint, whatever the order of its fields. */
+import { createHash } from 'node:crypto';
+import type { UploadObjectInput } from '../core/uploads.js';
+
+/**
+ * SHA-256 of the canonical input, hex. `secret` stands for an address that was sealed: each seal has a name of its
+ * own, the address behind it may be the same.
+ */
+export function fingerprint({ source, destination, options }: UploadObjectInput, secret?: string): string {
+  const seen = source.kind === 'url' && source.sealed !== undefined ? { ...source, sealed: secret } : source;
+  return createHash('sha256').update(canonical({ source: seen, destination, options })).digest('hex');
+}
+
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) => {
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
+    return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}

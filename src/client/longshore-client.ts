@@ -1,0 +1,260 @@
+/** A typed face of Temporal's client: start uploads, look at them, steer them. The CLI and the API use nothing else. */
+import {
+  Client,
+  defineSearchAttributeKey,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowFailedError,
+  WorkflowNotFoundError,
+  type Connection,
+  type WorkflowExecutionDescription,
+  type WorkflowHandle,
+} from '@temporalio/client';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { uuidv7 } from 'uuidv7';
+import { ERRORS, isErrorCode, LongshoreError, type FailureView } from '../core/errors.js';
+import { QUEUES, uploadWorkflowId } from '../core/ids.js';
+import { SEARCH_ATTRIBUTES, type UploadState } from '../core/states.js';
+import {
+  cancelSignal,
+  pauseSignal,
+  resumeSignal,
+  sourceLabel,
+  UPLOAD_WORKFLOW,
+  type UploadMemo,
+  type UploadObjectInput,
+  type UploadProgress,
+  type UploadResult,
+} from '../core/uploads.js';
+import { validateUpload } from '../core/validate.js';
+import type { TemporalConfig } from '../infra/config.js';
+import { connectTemporal, temporalError, webUiUrl } from '../infra/temporal/connection.js';
+import { fingerprint } from './fingerprint.js';
+import { heartbeatsOf, liveProgress, unclaimedQueue } from './live-progress.js';
+
+const KEYS = {
+  kind: defineSearchAttributeKey(SEARCH_ATTRIBUTES.kind, 'KEYWORD'),
+  bucket: defineSearchAttributeKey(SEARCH_ATTRIBUTES.bucket, 'KEYWORD'),
+  state: defineSearchAttributeKey(SEARCH_ATTRIBUTES.state, 'KEYWORD'),
+};
+
+export interface StartUpload extends Omit<UploadObjectInput, 'id'> {
+  /** A fresh one is made when left out. */
+  id?: string;
+  /** What stands for a sealed address in the fingerprint (`Vault.fingerprintSecret`). */
+  secretFingerprint?: string;
+}
+
+export interface StartedUpload {
+  id: string;
+  workflowId: string;
+  runId: string;
+  webUi: string | undefined;
+  /** False when an upload with this id and input was running already. */
+  fresh: boolean;
+}
+
+/** What Temporal knows of an upload, with or without a living worker. */
+export interface UploadView {
+  id: string;
+  workflowId: string;
+  runId: string;
+  state: UploadState;
+  bucket: string | undefined;
+  progress: UploadProgress;
+  /** Why it is BLOCKED or FAILED. */
+  failure: FailureView | undefined;
+  startedAt: string;
+  closedAt: string | undefined;
+  historyEvents: number;
+  webUi: string | undefined;
+  /** The task queue on which something lies that no worker takes. */
+  unclaimed: string | undefined;
+}
+
+type Handle = WorkflowHandle;
+
+export class LongshoreClient {
+  private constructor(
+    private readonly config: TemporalConfig,
+    readonly connection: Connection,
+    private readonly client: Client,
+  ) {}
+
+  /** Throws TemporalUnavailable. */
+  static async connect(config: TemporalConfig): Promise<LongshoreClient> {
+    const connection = await connectTemporal(config);
+    return new LongshoreClient(config, connection, new Client({ connection, namespace: config.namespace }));
+  }
+
+  async close(): Promise<void> {
+    await this.connection.close();
+  }
+
+  /**
+   * Starts an upload, or finds it running. Throws InvalidInput or KeyTooLong before anything is started, Conflict when the
+   * id belongs to another input, AlreadyCompleted (with the result as its cause) when it is done.
+   */
+  async startUpload({ id, secretFingerprint, ...rest }: StartUpload): Promise<StartedUpload> {
+    const input: UploadObjectInput = { id: id ?? uuidv7(), ...rest };
+    validateUpload(input);
+    const memo: UploadMemo = { fingerprint: fingerprint(input, secretFingerprint) };
+    const workflowId = uploadWorkflowId(input.id);
+    const requested = Date.now();
+    const handle = await this.start(input, workflowId, memo);
+    const runId = handle.firstExecutionRunId;
+    // An id of our own making cannot belong to anyone else.
+    const fresh = id === undefined || (await this.isSameInput(handle, memo, requested));
+    return { id: input.id, workflowId, runId, webUi: webUiUrl(this.config, workflowId, runId), fresh };
+  }
+
+  private async start(input: UploadObjectInput, workflowId: string, memo: UploadMemo) {
+    const { bucket, key } = input.destination;
+    try {
+      return await this.client.workflow.start(UPLOAD_WORKFLOW, {
+        args: [input],
+        workflowId,
+        taskQueue: QUEUES.orchestration,
+        workflowIdConflictPolicy: 'USE_EXISTING',
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
+        memo: { ...memo },
+        typedSearchAttributes: [
+          { key: KEYS.kind, value: 'upload' },
+          { key: KEYS.bucket, value: bucket },
+          { key: KEYS.state, value: 'PENDING' },
+        ],
+        staticSummary: summarize(`${sourceLabel(input.source)} → s3://${bucket}/${key}`),
+      });
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) throw await this.refusal(workflowId, memo, error);
+      throw temporalError(this.config, 'start', error);
+    }
+  }
+
+  /** The upload with this id has completed: with the same input that is its answer, with another a conflict. */
+  private async refusal(workflowId: string, memo: UploadMemo, cause: Error): Promise<LongshoreError> {
+    const handle = this.client.workflow.getHandle(workflowId);
+    const description = await handle.describe();
+    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint) return conflict(workflowId, cause);
+    const result = (await handle.result()) as UploadResult;
+    const message = `${workflowId} is complete: ${result.size} bytes, ETag ${result.etag}`;
+    return new LongshoreError('AlreadyCompleted', message, { op: 'start', key: workflowId, cause: result });
+  }
+
+  private async isSameInput(handle: Handle, memo: UploadMemo, requested: number): Promise<boolean> {
+    const description = await handle.describe();
+    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint) throw conflict(handle.workflowId);
+    return description.startTime.getTime() >= requested;
+  }
+
+  /** Throws NotFound when Temporal knows no such upload (any more); the catalog may. */
+  async view(id: string): Promise<UploadView> {
+    const description = await this.call('describe', id, (handle) => handle.describe());
+    return this.viewOf(id, description);
+  }
+
+  private viewOf(id: string, description: WorkflowExecutionDescription): UploadView {
+    const memo = (description.memo ?? {}) as Partial<UploadMemo>;
+    const { raw, workflowId, runId } = description;
+    const attributes = description.typedSearchAttributes;
+    return {
+      id,
+      workflowId,
+      runId,
+      state: stateOf(description, attributes.get(KEYS.state) as UploadState | undefined),
+      bucket: attributes.get(KEYS.bucket),
+      progress: liveProgress(memo.progress, heartbeatsOf(raw)),
+      failure: memo.failure ?? undefined,
+      startedAt: description.startTime.toISOString(),
+      closedAt: description.closeTime?.toISOString(),
+      historyEvents: description.historyLength,
+      webUi: webUiUrl(this.config, workflowId, runId),
+      unclaimed: description.closeTime === undefined ? unclaimedQueue(raw) : undefined,
+    };
+  }
+
+  /** The result once the upload ends. Throws what it failed with, Cancelled, or NotFound. */
+  async result(id: string, runId?: string): Promise<UploadResult> {
+    try {
+      return await this.call('result', id, (handle) => handle.result() as Promise<UploadResult>, runId);
+    } catch (error) {
+      throw error instanceof WorkflowFailedError ? fromWorkflow(id, error) : error;
+    }
+  }
+
+  async pause(id: string): Promise<void> {
+    await this.call('pause', id, (handle) => handle.signal(pauseSignal));
+  }
+
+  async resume(id: string): Promise<void> {
+    await this.call('resume', id, (handle) => handle.signal(resumeSignal));
+  }
+
+  async cancel(id: string): Promise<void> {
+    await this.call('cancel', id, (handle) => handle.signal(cancelSignal));
+  }
+
+  private async call<T>(op: string, id: string, step: (handle: Handle) => Promise<T>, runId?: string): Promise<T> {
+    const workflowId = uploadWorkflowId(id);
+    try {
+      return await step(this.client.workflow.getHandle(workflowId, runId));
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw temporalError(this.config, op, error);
+      const ended = op !== 'describe' && op !== 'result' && (await this.exists(workflowId));
+      const message = ended ? `the upload ${id} has ended` : `Temporal knows no upload ${id}`;
+      throw new LongshoreError(ended ? 'NotRunning' : 'NotFound', message, { op, key: id, cause: error });
+    }
+  }
+
+  private async exists(workflowId: string): Promise<boolean> {
+    try {
+      await this.client.workflow.getHandle(workflowId).describe();
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw temporalError(this.config, 'describe', error);
+    }
+  }
+}
+
+function conflict(workflowId: string, cause?: Error): LongshoreError {
+  const message = `${workflowId} belongs to an upload with another input`;
+  return new LongshoreError('Conflict', message, { op: 'start', key: workflowId, cause });
+}
+
+/** What Temporal says outweighs what the workflow said last: it may have been terminated. */
+function stateOf({ status }: WorkflowExecutionDescription, said: UploadState | undefined): UploadState {
+  switch (status.name) {
+    case 'COMPLETED':
+      return 'COMPLETED';
+    case 'CANCELLED':
+      return 'CANCELLED';
+    case 'FAILED':
+    case 'TERMINATED':
+    case 'TIMED_OUT':
+      return 'FAILED';
+    default:
+      return said ?? 'PENDING';
+  }
+}
+
+function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
+  const { cause } = error;
+  const context = { op: 'upload', key: id, cause: error };
+  if (cause instanceof CancelledFailure) return new LongshoreError('Cancelled', `the upload ${id} was cancelled`, context);
+  if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
+    const [view] = (cause.details ?? []) as (FailureView | undefined)[];
+    return new LongshoreError(cause.type, cause.message, {
+      op: view?.op ?? 'upload',
+      key: view?.key ?? id,
+      hint: view?.hint ?? ERRORS[cause.type].hint,
+      cause: error,
+    });
+  }
+  return new LongshoreError('Internal', cause?.message ?? error.message, context);
+}
+
+/** Temporal takes summaries of up to 400 bytes. */
+function summarize(text: string): string {
+  const bytes = Buffer.from(text);
+  return bytes.length <= 400 ? text : `${bytes.subarray(0, 390).toString('utf8').replace(/\uFFFD+$/, '')}…`;
+}
