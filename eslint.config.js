@@ -13,14 +13,22 @@ const environment = {
 };
 
 const nodeGlobals = Object.fromEntries(
-  ['process', 'console', 'fetch', 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'Buffer'].map((name) => [
-    name,
-    'readonly',
-  ]),
+  ['process', 'console', 'fetch', 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'Buffer'].map(
+    (name) => [name, 'readonly'],
+  ),
 );
 
 export default defineConfig(
-  { ignores: ['dist/', 'node_modules/', '.longshore/', 'coverage/', 'bench/results/', 'test/replay/histories/'] },
+  {
+    ignores: [
+      'dist/',
+      'node_modules/',
+      '.longshore/',
+      'coverage/',
+      'bench/results/',
+      'test/replay/histories/',
+    ],
+  },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
     files: ['**/*.{ts,js,mjs}'],
@@ -49,16 +57,26 @@ export default defineConfig(
       '@typescript-eslint/no-misused-promises': 'error',
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'separate-type-imports' }],
       '@typescript-eslint/consistent-type-exports': 'error',
-      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/return-await': ['error', 'error-handling-correctness-only'],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true, allowNullish: true }],
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true, allowNullish: true },
+      ],
       // A method of an interface is async in one implementation and not in the next.
       '@typescript-eslint/require-await': 'off',
       'no-restricted-imports': [
         'error',
-        { paths: [{ name: 'node:process', importNames: ['env', 'default'], message: 'Use the global `process`.' }] },
+        {
+          paths: [
+            { name: 'node:process', importNames: ['env', 'default'], message: 'Use the global `process`.' },
+          ],
+        },
       ],
     },
   },

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * Builds dist/: the command line, other entries that run as processes of their own, and the workflow bundle.
+ * Builds dist/: the command line and the workflow bundle.
  *
  *   node scripts/build.mjs [--force] [--workflows-only]
  *
@@ -15,8 +15,8 @@ import { build } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
 
-/** Entries by the name of their file in dist/. Only the command line must be there. */
-const ENTRIES = { cli: 'src/client/cli/main.ts', guard: 'src/dev/guard.ts' };
+/** Entries by the name of their file in dist/. */
+const ENTRIES = { cli: 'src/client/cli/main.ts' };
 
 /** Native code, code that finds files beside itself, and what only some commands need. */
 const EXTERNAL = [
@@ -48,6 +48,7 @@ export async function buildPrograms({ entries = ENTRIES, outdir = join(root, 'di
     platform: 'node',
     target: 'node20',
     format: 'esm',
+    mainFields: ['module', 'main'],
     splitting: true,
     chunkNames: 'chunks/[name]-[hash]',
     sourcemap: true,
@@ -84,7 +85,8 @@ export async function buildWorkflows({ force = false } = {}) {
   const bundle = join(root, 'dist/workflows.js');
   const stamp = join(root, 'dist/workflows.hash');
   const hash = await hashOf(['src/workflows', 'src/core', 'package-lock.json', 'scripts/build.mjs']);
-  if (!force && existsSync(bundle) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === hash) return false;
+  if (!force && existsSync(bundle) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === hash)
+    return false;
   const { bundleWorkflowCode } = await import('@temporalio/worker');
   const { code } = await bundleWorkflowCode({ workflowsPath: entry, logger: quietLogger() });
   await mkdir(join(root, 'dist'), { recursive: true });

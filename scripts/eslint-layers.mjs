@@ -86,7 +86,8 @@ function judge(sourceRoot, filename, from, specifier, typeOnly) {
 }
 
 function judgePackage(from, layer, specifier) {
-  if (isBuiltin(specifier)) return layer.builtins === false ? problemOf('builtin', from, specifier) : undefined;
+  if (isBuiltin(specifier))
+    return layer.builtins === false ? problemOf('builtin', from, specifier) : undefined;
   const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
   const forbidden = layer.packages !== undefined && !layer.packages.includes(name);
   return forbidden ? problemOf('package', from, name) : undefined;
@@ -110,7 +111,9 @@ function layerOf(file) {
 /** Whether a file is in a folder, or is the module of that name (`infra/config` is `infra/config.ts` and `infra/config-file.ts` too). */
 function isInside(file, entry) {
   if (file.startsWith(`${entry}/`)) return true;
-  return entry.includes('/') && /^(?:-[a-z-]+)?\.[jt]s$/.test(file.slice(entry.length)) && file.startsWith(entry);
+  return (
+    entry.includes('/') && /^(?:-[a-z-]+)?\.[jt]s$/.test(file.slice(entry.length)) && file.startsWith(entry)
+  );
 }
 
 function toPosix(path) {
