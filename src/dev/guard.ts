@@ -6,7 +6,9 @@
  * and under a test runner, and needs no file of its own that a package could lack.
  */
 import { spawn } from 'node:child_process';
+import type childProcess from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import type fileSystem from 'node:fs';
 import { LongshoreError } from '../core/errors.js';
 import { processStart } from './identity.js';
 
@@ -109,8 +111,8 @@ class PipedGuard implements Guard {
 
 /** Runs as text in a process of its own: it must use nothing of this module but its parameters. */
 function guardMain(load: NodeJS.Require, graceMs: number): void {
-  const fs = load('node:fs') as typeof import('node:fs');
-  const { execFileSync } = load('node:child_process') as typeof import('node:child_process');
+  const fs = load('node:fs') as typeof fileSystem;
+  const { execFileSync } = load('node:child_process') as typeof childProcess;
   const watched = new Map<number, { pid: number; signal: NodeJS.Signals; start?: string }>();
   let text = '';
 

