@@ -117,7 +117,9 @@ function baseName(source: Source): string | undefined {
 
 function unescaped(segment: string): string {
   try {
-    return decodeURIComponent(segment);
+    const plain = decodeURIComponent(segment);
+    // One segment stays one segment.
+    return plain.includes('/') ? segment : plain;
   } catch (error) {
     // A % that escapes nothing stands for itself.
     if (error instanceof URIError) return segment;

@@ -3,7 +3,7 @@
  * says nothing about what a name stands for a moment later.
  */
 import { constants, type BigIntStats } from 'node:fs';
-import { access, lstat, open, readlink, realpath, stat, type FileHandle } from 'node:fs/promises';
+import { lstat, open, readlink, realpath, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, normalize } from 'node:path';
 import { LongshoreError, type ErrorCode } from '../../core/errors.js';
 import { sourceLabel, type FileSource } from '../../core/uploads.js';
@@ -81,12 +81,12 @@ export async function rootFolder(roots: Roots, source: FileSource, op: string): 
   if (folder === undefined) throw rootUnavailable(source, op, 'this worker has no such root');
   try {
     const root = await realpath(folder);
-    await access(root, constants.X_OK);
-    if ((await stat(root)).isDirectory()) return root;
+    // Through the folder, not at it: that needs the permission its files need.
+    await stat(`${root}/.`);
+    return root;
   } catch (error) {
     throw rootUnavailable(source, op, `${folder} cannot be read (${systemCode(error)})`, error);
   }
-  throw rootUnavailable(source, op, `${folder} is not a folder`);
 }
 
 function rootUnavailable(source: FileSource, op: string, why: string, cause?: unknown): LongshoreError {
