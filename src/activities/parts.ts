@@ -2,7 +2,7 @@
 import { LongshoreError } from '../core/errors.js';
 import { Ledger } from '../core/ledger.js';
 import { partRange } from '../core/part-plan.js';
-import type { TransferHeartbeat, WindowInput, WindowResult } from '../core/uploads.js';
+import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/uploads.js';
 import type { OpenSource, Sources } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
 import { Cutter } from './cutter.js';
@@ -17,7 +17,7 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
     return await attempting(
       async (attempt) => {
         const last = attempt.lastDetails as TransferHeartbeat | undefined;
-        tally = new Tally(input.window.first, [input.known, last]);
+        tally = new Tally(input.window.first, planOf(input).parts, [input.known, last]);
         const sent = Ledger.decode(input.known?.ledger, last?.ledger);
         const sender = new WindowSender(deps, input, tally, sent, attempt);
         if (attempt.previous > 0 || input.known !== undefined) await sender.resume();
@@ -113,6 +113,10 @@ function stopped(sender: WindowSender, attempt: Attempt): WindowResult {
   if (attempt.pausedByOperator) throw attempt.stopSignal.reason;
   if (attempt.stopSignal.reason instanceof LongshoreError) throw attempt.stopSignal.reason;
   return sender.tally.result(false);
+}
+
+function planOf({ inspection }: WindowInput): PartsPlan {
+  return inspection.plan as PartsPlan;
 }
 
 function signalsOf(attempt: Attempt): { stop: AbortSignal; abort: AbortSignal } {

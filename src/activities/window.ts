@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import { Ledger, crcToBase64 } from '../core/ledger.js';
 import { MAX_BUFFERED_PART } from '../core/limits.js';
-import { partRange, type PartRange } from '../core/part-plan.js';
+import { partRange, type PartPlan, type PartRange } from '../core/part-plan.js';
 import type { PartsPlan, TransferHeartbeat, WindowInput, WindowProgress, WindowResult } from '../core/uploads.js';
 import type { BufferPool } from '../infra/buffers.js';
 import type { Body, ListedPart, ObjectStore, PartAnswer, UploadRef } from '../infra/s3/store.js';
@@ -30,7 +30,11 @@ export class Tally implements WindowProgress {
   bytesSent: number;
   readonly ledger = new Ledger();
 
-  constructor(private readonly first: number, earlier: readonly (WindowProgress | undefined)[]) {
+  constructor(
+    private readonly first: number,
+    private readonly plan: PartPlan,
+    earlier: readonly (WindowProgress | undefined)[],
+  ) {
     this.bytesSent = Math.max(0, ...earlier.map((one) => one?.bytesSent ?? 0));
   }
 
@@ -42,7 +46,8 @@ export class Tally implements WindowProgress {
 
   heartbeat(): TransferHeartbeat {
     const { first, partsDone, bytesDone, bytesSent } = this;
-    const figures = { first, partsDone, bytesDone, bytesSent };
+    const { size: bytesTotal, count: partsTotal } = this.plan;
+    const figures = { first, partsDone, bytesDone, bytesSent, bytesTotal, partsTotal };
     return this.ledger.size > HEARTBEAT_LEDGER_PARTS ? figures : { ...figures, ledger: this.ledger.encode() };
   }
 

@@ -1,7 +1,6 @@
 /** A typed face of Temporal's client: start uploads, look at them, steer them. The CLI and the API use nothing else. */
 import {
   Client,
-  defineSearchAttributeKey,
   WorkflowExecutionAlreadyStartedError,
   WorkflowFailedError,
   WorkflowNotFoundError,
@@ -9,7 +8,7 @@ import {
   type WorkflowExecutionDescription,
   type WorkflowHandle,
 } from '@temporalio/client';
-import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { ApplicationFailure, CancelledFailure, defineSearchAttributeKey } from '@temporalio/common';
 import { uuidv7 } from 'uuidv7';
 import { ERRORS, isErrorCode, LongshoreError, type FailureView } from '../core/errors.js';
 import { QUEUES, uploadWorkflowId } from '../core/ids.js';
@@ -61,6 +60,8 @@ export interface UploadView {
   state: UploadState;
   bucket: string | undefined;
   progress: UploadProgress;
+  /** Once it is COMPLETED. */
+  result: UploadResult | undefined;
   /** Why it is BLOCKED or FAILED. */
   failure: FailureView | undefined;
   startedAt: string;
@@ -149,10 +150,11 @@ export class LongshoreClient {
   /** Throws NotFound when Temporal knows no such upload (any more); the catalog may. */
   async view(id: string): Promise<UploadView> {
     const description = await this.call('describe', id, (handle) => handle.describe());
-    return this.viewOf(id, description);
+    const completed = description.status.name === 'COMPLETED';
+    return this.viewOf(id, description, completed ? await this.result(id, description.runId) : undefined);
   }
 
-  private viewOf(id: string, description: WorkflowExecutionDescription): UploadView {
+  private viewOf(id: string, description: WorkflowExecutionDescription, result: UploadResult | undefined): UploadView {
     const memo = (description.memo ?? {}) as Partial<UploadMemo>;
     const { raw, workflowId, runId } = description;
     const attributes = description.typedSearchAttributes;
@@ -161,8 +163,9 @@ export class LongshoreClient {
       workflowId,
       runId,
       state: stateOf(description, attributes.get(KEYS.state) as UploadState | undefined),
-      bucket: attributes.get(KEYS.bucket),
-      progress: liveProgress(memo.progress, heartbeatsOf(raw)),
+      bucket: attributes.get(KEYS.bucket) as string | undefined,
+      progress: result === undefined ? liveProgress(memo.progress, heartbeatsOf(raw)) : finalProgress(result),
+      result,
       failure: memo.failure ?? undefined,
       startedAt: description.startTime.toISOString(),
       closedAt: description.closeTime?.toISOString(),
@@ -214,6 +217,10 @@ export class LongshoreClient {
       throw temporalError(this.config, 'describe', error);
     }
   }
+}
+
+function finalProgress({ size, parts, bytesSent }: UploadResult): UploadProgress {
+  return { bytesDone: size, bytesTotal: size, bytesSent, partsDone: parts, partsTotal: parts };
 }
 
 function conflict(workflowId: string, cause?: Error): LongshoreError {

@@ -1,6 +1,6 @@
 /** How an object is cut into parts and windows. Pure arithmetic; the limits come from core/limits. */
 import { LongshoreError } from './errors.js';
-import { MAX_OBJECT_SIZE, MAX_PARTS, MAX_PART_SIZE, MAX_WINDOWS, MIN_PART_SIZE, MIN_WINDOW_PARTS, MiB } from './limits.js';
+import { MAX_BUFFERED_PART, MAX_OBJECT_SIZE, MAX_PARTS, MAX_PART_SIZE, MAX_WINDOWS, MIN_PART_SIZE, MIN_WINDOW_PARTS, MiB } from './limits.js';
 import type { Window } from './uploads.js';
 
 /** What a server permits, where it differs from Amazon S3. */
@@ -26,7 +26,7 @@ export interface PartPlan {
   count: number | null;
   /** null while unknown. */
   size: number | null;
-  /** Unknown length only: after each run of this many parts the part size doubles. null: it never grows. */
+  /** Unknown length only: after each run of this many parts the size doubles, up to MAX_BUFFERED_PART. null: never. */
   growEvery: number | null;
 }
 
@@ -74,13 +74,9 @@ export function partRange(plan: PartPlan, partNumber: number): PartRange {
   let offset = 0;
   let partSize = plan.partSize;
   let before = partNumber - 1;
-  while (before > plan.growEvery) {
+  for (; before >= plan.growEvery; before -= plan.growEvery) {
     offset += plan.growEvery * partSize;
-    before -= plan.growEvery;
-    partSize = Math.min(partSize * 2, MAX_PART_SIZE);
-  }
-  if (before === plan.growEvery) {
-    return { offset: offset + before * partSize, length: Math.min(partSize * 2, MAX_PART_SIZE) };
+    partSize = Math.max(partSize, Math.min(partSize * 2, MAX_BUFFERED_PART));
   }
   return { offset: offset + before * partSize, length: partSize };
 }

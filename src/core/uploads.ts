@@ -202,6 +202,9 @@ export interface WindowResult extends WindowProgress {
 /** Heartbeat details of `uploadParts`. */
 export interface TransferHeartbeat extends WindowProgress {
   first: number;
+  /** Of the whole object, for who has nothing but heartbeats to look at. */
+  bytesTotal: number | null;
+  partsTotal: number | null;
   /** Ledger slice so far; left out when it would be large. */
   ledger?: string;
 }
