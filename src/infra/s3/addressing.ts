@@ -1,0 +1,68 @@
+/**
+ * Where a bucket and a key are on the wire. Paths are built by hand, never by a URL parser: that would take `.` and `..`
+ * for steps, merge slashes and leave characters as they are that the signature needs encoded.
+ */
+import { LongshoreError } from '../../core/errors.js';
+import type { ObjectRef, StoreConfig } from './store.js';
+
+export interface Address {
+  /** `https://host:port`, what a connection pool is for. */
+  origin: string;
+  /** The Host header, port included unless it is the scheme's own. */
+  host: string;
+  /** Encoded, as it is sent and signed. */
+  path: string;
+}
+
+export interface Addressing {
+  of(ref: Pick<ObjectRef, 'bucket' | 'key'>): Address;
+  /** The body needs no hash of its own: TLS guards it, or it never leaves this machine. */
+  readonly trusted: boolean;
+}
+
+/** Strict RFC 3986: every byte of the UTF-8 form but unreserved ones, as SigV4 wants it. Throws InvalidInput for what has no UTF-8 form. */
+export function encodeComponent(text: string): string {
+  if (/\p{Surrogate}/u.test(text)) {
+    throw new LongshoreError('InvalidInput', `${JSON.stringify(text)} is not well-formed Unicode`, {
+      op: 'encode',
+    });
+  }
+  const encoded = encodeURIComponent(text);
+  return encoded.replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
+}
+
+/** A key as a path: slashes stay, also leading and doubled ones. */
+export function encodeKey(key: string): string {
+  return key.split('/').map(encodeComponent).join('/');
+}
+
+const VIRTUAL_HOST_LABEL = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/;
+
+export function createAddressing(config: StoreConfig): Addressing {
+  const base = new URL(config.endpoint ?? awsEndpoint(config.region));
+  const prefix = base.pathname.replace(/\/+$/, '');
+  const pathStyle = config.forcePathStyle ?? config.endpoint !== undefined;
+  return {
+    trusted: base.protocol === 'https:' || isLoopback(base.hostname),
+    of({ bucket, key }) {
+      // A certificate's wildcard covers one label, so a bucket with dots cannot be part of the host.
+      if (!pathStyle && VIRTUAL_HOST_LABEL.test(bucket)) {
+        const host = `${bucket}.${base.host}`;
+        return { origin: `${base.protocol}//${host}`, host, path: `${prefix}/${encodeKey(key)}` };
+      }
+      return {
+        origin: base.origin,
+        host: base.host,
+        path: `${prefix}/${encodeComponent(bucket)}/${encodeKey(key)}`,
+      };
+    },
+  };
+}
+
+function awsEndpoint(region: string): string {
+  return `https://s3.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname);
+}

@@ -1,0 +1,97 @@
+/** The calls by which a server copies from itself. */
+import { CopyObjectCommand, HeadObjectCommand, UploadPartCopyCommand } from '@aws-sdk/client-s3';
+import { attributeFields, demandEncryption } from './attributes.js';
+import { encodeComponent, encodeKey } from './addressing.js';
+import type { CallSite } from './s3-errors.js';
+import { sourceChanged } from './sdk-reads.js';
+import { hasCode, required } from './sdk-store.js';
+import type { SdkContext } from './sdk-store.js';
+import type { CopySource, ObjectStore } from './store.js';
+
+export function copyCalls(context: SdkContext): Pick<ObjectStore, 'copyObject' | 'uploadPartCopy'> {
+  return { copyObject: copyObjectCall(context), uploadPartCopy: copyPartCall(context) };
+}
+
+function copyObjectCall(context: SdkContext): ObjectStore['copyObject'] {
+  const { client, run } = context;
+  return async (request, signal) => {
+    const { bucket, key, source, ifNoneMatch } = request;
+    const site: CallSite = { op: 'CopyObject', bucket, key };
+    const fields = attributeFields(site, request);
+    const replaced =
+      fields.Metadata !== undefined || fields.ContentType !== undefined || fields.CacheControl !== undefined;
+    const command = new CopyObjectCommand({
+      Bucket: bucket,
+      Key: key,
+      ...fields,
+      ...sourceFields(source),
+      ...(replaced ? { MetadataDirective: 'REPLACE' } : {}),
+      ...(fields.Tagging === undefined ? {} : { TaggingDirective: 'REPLACE' }),
+      IfNoneMatch: ifNoneMatch,
+    });
+    try {
+      const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+      const { ServerSideEncryption: algorithm, SSEKMSKeyId: kmsKeyId } = answer;
+      demandEncryption(site, request.encryption, { algorithm, kmsKeyId });
+      return {
+        etag: required(site, 'ETag', answer.CopyObjectResult?.ETag),
+        ...(answer.VersionId === undefined ? {} : { versionId: answer.VersionId }),
+        checksumAccepted: false,
+      };
+    } catch (error) {
+      if (hasCode(error, 'SourceNotFound')) throw sourceChanged(site, error);
+      if (!hasCode(error, 'PreconditionFailed')) throw error;
+      // Two conditions, one answer: only the source can tell which of them failed.
+      const intact = ifNoneMatch !== undefined && (await isIntact(context, source, signal));
+      throw intact ? error : sourceChanged(site, error);
+    }
+  };
+}
+
+function copyPartCall({ client, run }: SdkContext): ObjectStore['uploadPartCopy'] {
+  return async ({ bucket, key, s3UploadId, partNumber, source, offset, length }, signal) => {
+    const site: CallSite = { op: 'UploadPartCopy', bucket, key };
+    const command = new UploadPartCopyCommand({
+      Bucket: bucket,
+      Key: key,
+      UploadId: s3UploadId,
+      PartNumber: partNumber,
+      ...sourceFields(source),
+      CopySourceRange: `bytes=${offset}-${offset + length - 1}`,
+    });
+    try {
+      const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+      const etag = required(site, 'ETag', answer.CopyPartResult?.ETag);
+      const crc32 = answer.CopyPartResult?.ChecksumCRC32;
+      return crc32 === undefined ? { etag } : { etag, crc32 };
+    } catch (error) {
+      const changed = hasCode(error, 'PreconditionFailed') || hasCode(error, 'SourceNotFound');
+      throw changed ? sourceChanged(site, error) : error;
+    }
+  };
+}
+
+function sourceFields(source: CopySource): { CopySource: string; CopySourceIfMatch: string } {
+  const version = source.versionId === undefined ? '' : `?versionId=${encodeComponent(source.versionId)}`;
+  return {
+    CopySource: `${source.bucket}/${encodeKey(source.key)}${version}`,
+    CopySourceIfMatch: source.ifMatch,
+  };
+}
+
+async function isIntact(
+  { client, run }: SdkContext,
+  source: CopySource,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { bucket, key, versionId, ifMatch } = source;
+  const command = new HeadObjectCommand({ Bucket: bucket, Key: key, VersionId: versionId });
+  const site: CallSite = { op: 'HeadObject', bucket, key };
+  try {
+    const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+    return answer.ETag === ifMatch;
+  } catch (error) {
+    if (hasCode(error, 'SourceNotFound')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,232 @@
+/** ObjectStore on client-s3: every call of the contract, and the reference that the lean path is held against. */
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  HeadBucketCommand,
+  PutObjectCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import type {
+  BucketLocationConstraint,
+  CompleteMultipartUploadCommandOutput,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import { LongshoreError } from '../../core/errors.js';
+import { attributeFields, demandEncryption } from './attributes.js';
+import { createCredentialSource } from './credentials.js';
+import type { CredentialSource } from './credentials.js';
+import { explainingResets } from './resets.js';
+import { answerError } from './s3-errors.js';
+import type { CallSite } from './s3-errors.js';
+import { calling, createSdkClient } from './sdk-client.js';
+import { copyCalls } from './sdk-copies.js';
+import { readCalls } from './sdk-reads.js';
+import type { Body, CompleteRequest, ObjectStore, StoreConfig } from './store.js';
+
+/** What each group of calls is built on. */
+export interface SdkContext {
+  client: S3Client;
+  /** Runs one call; throws LongshoreError, or the signal's reason. */
+  run<T>(site: CallSite, signal: AbortSignal, call: () => Promise<T>): Promise<T>;
+}
+
+/** `credentials` is given when they are shared with the lean path. */
+export function createSdkStore(
+  config: StoreConfig,
+  credentials: CredentialSource = createCredentialSource(config),
+): ObjectStore {
+  const client = createSdkClient(config, credentials);
+  const context: SdkContext = {
+    client,
+    run: (site, signal, call) => calling(site, signal, credentials, call),
+  };
+  return explainingResets({
+    ...readCalls(context),
+    ...copyCalls(context),
+    ...writeCalls(context),
+    ...multipartCalls(context),
+    ...bucketCalls(context, config.region),
+    close: () => client.destroy(),
+  });
+}
+
+function writeCalls({ client, run }: SdkContext): Pick<ObjectStore, 'putObject' | 'deleteObject'> {
+  return {
+    async putObject(request, signal) {
+      const { bucket, key, body, crc32, ifNoneMatch } = request;
+      const site: CallSite = { op: 'PutObject', bucket, key };
+      const fields = attributeFields(site, request);
+      const answer = await run(site, signal, () => {
+        const command = new PutObjectCommand({
+          Bucket: bucket,
+          Key: key,
+          ...bodyFields(body),
+          ...fields,
+          ChecksumCRC32: crc32,
+          IfNoneMatch: ifNoneMatch,
+        });
+        return client.send(command, { abortSignal: signal });
+      });
+      demandEncryption(site, request.encryption, {
+        algorithm: answer.ServerSideEncryption,
+        kmsKeyId: answer.SSEKMSKeyId,
+      });
+      return {
+        etag: required(site, 'ETag', answer.ETag),
+        ...(answer.VersionId === undefined ? {} : { versionId: answer.VersionId }),
+        checksumAccepted: crc32 !== undefined && answer.ChecksumCRC32 === crc32,
+      };
+    },
+    async deleteObject({ bucket, key, versionId }, signal) {
+      const command = new DeleteObjectCommand({ Bucket: bucket, Key: key, VersionId: versionId });
+      const site: CallSite = { op: 'DeleteObject', bucket, key };
+      await run(site, signal, () => client.send(command, { abortSignal: signal })).catch((error: unknown) => {
+        if (!hasCode(error, 'SourceNotFound')) throw error;
+      });
+    },
+  };
+}
+
+type MultipartCalls = Pick<
+  ObjectStore,
+  'createMultipartUpload' | 'uploadPart' | 'completeMultipartUpload' | 'abortMultipartUpload'
+>;
+
+function multipartCalls(context: SdkContext): MultipartCalls {
+  const { client, run } = context;
+  const abort = abortCall(context);
+  return {
+    abortMultipartUpload: abort,
+    async createMultipartUpload(request, signal) {
+      const { bucket, key, checksum } = request;
+      const site: CallSite = { op: 'CreateMultipartUpload', bucket, key };
+      const command = new CreateMultipartUploadCommand({
+        Bucket: bucket,
+        Key: key,
+        ...attributeFields(site, request),
+        ...(checksum ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
+      });
+      const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+      const s3UploadId = required(site, 'UploadId', answer.UploadId);
+      try {
+        const { ServerSideEncryption: algorithm, SSEKMSKeyId: kmsKeyId } = answer;
+        demandEncryption(site, request.encryption, { algorithm, kmsKeyId });
+      } catch (error) {
+        await abort({ bucket, key, s3UploadId }, signal);
+        throw error;
+      }
+      return { s3UploadId };
+    },
+    async uploadPart(request, signal) {
+      const { bucket, key, s3UploadId, partNumber, body, crc32 } = request;
+      const site: CallSite = { op: 'UploadPart', bucket, key };
+      const answer = await run(site, signal, () => {
+        const command = new UploadPartCommand({
+          Bucket: bucket,
+          Key: key,
+          UploadId: s3UploadId,
+          PartNumber: partNumber,
+          ...bodyFields(body),
+          ChecksumCRC32: crc32,
+        });
+        return client.send(command, { abortSignal: signal });
+      });
+      const etag = required(site, 'ETag', answer.ETag);
+      return answer.ChecksumCRC32 === undefined ? { etag } : { etag, crc32: answer.ChecksumCRC32 };
+    },
+    async completeMultipartUpload(request, signal) {
+      const site: CallSite = { op: 'CompleteMultipartUpload', bucket: request.bucket, key: request.key };
+      const command = completeCommand(request);
+      const answer = await run<CompleteMultipartUploadCommandOutput>(site, signal, () =>
+        client.send(command, { abortSignal: signal }),
+      );
+      return {
+        etag: required(site, 'ETag', answer.ETag),
+        ...(answer.VersionId === undefined ? {} : { versionId: answer.VersionId }),
+        ...(answer.ChecksumCRC32 === undefined || answer.ChecksumCRC32.includes('-')
+          ? {}
+          : { crc32: answer.ChecksumCRC32 }),
+      };
+    },
+  };
+}
+
+function abortCall({ client, run }: SdkContext): ObjectStore['abortMultipartUpload'] {
+  return async ({ bucket, key, s3UploadId }, signal) => {
+    const site: CallSite = { op: 'AbortMultipartUpload', bucket, key };
+    const command = new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: s3UploadId });
+    await run(site, signal, () => client.send(command, { abortSignal: signal })).catch((error: unknown) => {
+      if (!hasCode(error, 'NoSuchUpload')) throw error;
+    });
+  };
+}
+
+function completeCommand(request: CompleteRequest): CompleteMultipartUploadCommand {
+  const { bucket, key, s3UploadId, parts, crc32, ifNoneMatch, size } = request;
+  return new CompleteMultipartUploadCommand({
+    Bucket: bucket,
+    Key: key,
+    UploadId: s3UploadId,
+    MultipartUpload: {
+      Parts: parts.map((part) => ({
+        PartNumber: part.partNumber,
+        ETag: part.etag,
+        ChecksumCRC32: part.crc32,
+      })),
+    },
+    ...(crc32 === undefined ? {} : { ChecksumCRC32: crc32, ChecksumType: 'FULL_OBJECT' }),
+    IfNoneMatch: ifNoneMatch,
+    MpuObjectSize: size,
+  });
+}
+
+function bucketCalls(
+  { client, run }: SdkContext,
+  region: string,
+): Pick<ObjectStore, 'headBucket' | 'createBucket'> {
+  return {
+    async headBucket(bucket, signal) {
+      const command = new HeadBucketCommand({ Bucket: bucket });
+      try {
+        await run({ op: 'HeadBucket', bucket }, signal, () => client.send(command, { abortSignal: signal }));
+        return true;
+      } catch (error) {
+        // A HEAD carries no code, so a missing bucket looks like any other 404.
+        if (hasCode(error, 'NoSuchBucket') || hasCode(error, 'SourceNotFound')) return false;
+        throw error;
+      }
+    },
+    async createBucket(bucket, signal) {
+      const LocationConstraint = region as BucketLocationConstraint;
+      const command = new CreateBucketCommand({
+        Bucket: bucket,
+        ...(region === 'us-east-1' ? {} : { CreateBucketConfiguration: { LocationConstraint } }),
+      });
+      const call = () =>
+        client.send(command, { abortSignal: signal }).catch((error: unknown) => {
+          if (!(error instanceof Error) || error.name !== 'BucketAlreadyOwnedByYou') throw error;
+        });
+      await run({ op: 'CreateBucket', bucket }, signal, call);
+    },
+  };
+}
+
+function bodyFields(body: Body): {
+  Body: Buffer | ReturnType<Exclude<Body, Buffer>['open']>;
+  ContentLength: number;
+} {
+  return { Body: Buffer.isBuffer(body) ? body : body.open(), ContentLength: body.length };
+}
+
+/** A success that lacks what it must carry is a failure under way; S3Unavailable, so it is tried again. */
+export function required<T>(site: CallSite, name: string, value: T | undefined): T {
+  if (value !== undefined && value !== '') return value;
+  throw answerError(site, { status: 200, message: `the answer names no ${name}` });
+}
+
+export function hasCode(error: unknown, code: LongshoreError['code']): boolean {
+  return error instanceof LongshoreError && error.code === code;
+}
