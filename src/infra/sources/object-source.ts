@@ -10,7 +10,7 @@ type PinnedObject = PinnedSource & { kind: 'object' };
 
 export interface ObjectStores {
   /** undefined: the destination's store. Throws for a name that configuration does not know. */
-  stores(name: string | undefined): ObjectStore;
+  stores: (name: string | undefined) => ObjectStore;
   /** Whether a named store has the endpoint and credentials of the destination's. */
   sameStore?: ((name: string) => boolean) | undefined;
 }

@@ -5,11 +5,11 @@ export interface LengthWatch {
   /** Bytes that must come; undefined: any number up to `max`. */
   expected: number | undefined;
   max?: number | undefined;
-  onShort(received: number): Error;
-  onLong(received: number): Error;
-  onTooLarge?(received: number): Error;
+  onShort: (received: number) => Error;
+  onLong: (received: number) => Error;
+  onTooLarge?: (received: number) => Error;
   /** What a failure of the stream itself means. */
-  onError(error: unknown): Error;
+  onError: (error: unknown) => Error;
 }
 
 /** Fills the target with exactly its length; `body` is used up or destroyed whatever happens. */

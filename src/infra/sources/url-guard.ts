@@ -46,12 +46,20 @@ export function addressPolicy(allow: readonly string[]): AddressPolicy {
   };
 }
 
-/** An undici connector that connects to nothing the policy refuses. `lookup` is replaceable for tests. */
+export interface ConnectorSettings {
+  connectTimeoutMs: number;
+  /** Default: the system's resolver. */
+  lookup?: LookupFunction | undefined;
+  /** PEM of the only certificate authority to trust. Default: those that Node trusts. */
+  ca?: string | undefined;
+}
+
+/** An undici connector that connects to nothing the policy refuses. */
 export function guardedConnector(
   policy: AddressPolicy,
-  connectTimeoutMs: number,
-  lookup: LookupFunction = dnsLookup,
+  settings: ConnectorSettings,
 ): buildConnector.connector {
+  const { connectTimeoutMs, lookup = dnsLookup, ca } = settings;
   // One connector a port, because a lookup is not told the port that a rule may name; TLS sessions stay reusable.
   const byPort = new Map<number, buildConnector.connector>();
   return (options, callback) => {
@@ -72,7 +80,8 @@ export function guardedConnector(
         autoSelectFamily: true,
         autoSelectFamilyAttemptTimeout: 300,
         lookup: guardedLookup(policy, port, lookup),
-      } as buildConnector.BuildOptions);
+        ...(ca === undefined ? {} : { ca }),
+      });
       byPort.set(port, connect);
     }
     connect(options, callback);

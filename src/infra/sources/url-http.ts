@@ -18,6 +18,8 @@ export interface UrlTimeouts {
 /** Replaceable in tests. */
 export interface UrlSettings {
   lookup?: LookupFunction | undefined;
+  /** PEM of the only certificate authority to trust. */
+  ca?: string | undefined;
   timeouts?: Partial<UrlTimeouts> | undefined;
 }
 
@@ -42,9 +44,9 @@ export interface Answer {
   /** Must be read to its end, or destroyed. */
   body: Dispatcher.ResponseData['body'];
   /** What a failure of the body means. */
-  failure(error: unknown): Error;
+  failure: (error: unknown) => Error;
   /** Ends the time limit; call once the body is done with. */
-  release(): void;
+  release: () => void;
 }
 
 export interface UrlClient {
@@ -62,7 +64,11 @@ export function createUrlClient(config: UrlConfig, settings: UrlSettings = {}): 
   const connectMs = settings.timeouts?.connectMs ?? S3_CONNECT_TIMEOUT_MS;
   const idleMs = settings.timeouts?.idleMs ?? S3_SOCKET_TIMEOUT_MS;
   const agent = new Agent({
-    connect: guardedConnector(addressPolicy(config.allow), connectMs, settings.lookup),
+    connect: guardedConnector(addressPolicy(config.allow), {
+      connectTimeoutMs: connectMs,
+      lookup: settings.lookup,
+      ca: settings.ca,
+    }),
     headersTimeout: idleMs,
     bodyTimeout: idleMs,
     connections: 64,
@@ -156,8 +162,8 @@ function flatten(headers: Dispatcher.ResponseData['headers']): Record<string, st
 
 interface Deadline {
   signal: AbortSignal;
-  expired(): boolean;
-  clear(): void;
+  expired: () => boolean;
+  clear: () => void;
 }
 
 /** Not AbortSignal.any: thousands of requests under one long-lived signal must leave nothing on it. */
