@@ -68,6 +68,7 @@ describe('the logger', () => {
           'x',
         ),
     ],
+    ['secret that is no text', (log) => log.info({ password: { value: H }, apiKey: [H] }, 'x')],
     ['map', (log) => log.info({ map: new Map([['sessionToken', H]]) }, 'x')],
     ['bytes', (log) => log.info({ sealingKey: Buffer.from(H), other: Buffer.from(H) }, 'x')],
     ['child', (log) => log.child({ apiKey: H, url }).info('x')],
