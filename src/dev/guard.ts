@@ -70,6 +70,8 @@ class PipedGuard implements Guard {
     this.#closing = true;
     const child = this.#child;
     if (child.exitCode !== null || child.signalCode !== null) return;
+    // Waited for from here on: without this the process could end before the promise does.
+    child.ref();
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     this.#send({ close: true });
     child.stdin?.end();

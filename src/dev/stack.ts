@@ -10,7 +10,7 @@ import { startGuard } from './guard.js';
 import type { Guard } from './guard.js';
 import type { Lock } from './lock.js';
 import type { Part } from './parts/part.js';
-import { startPostgres } from './parts/postgres.js';
+import { postgresUrl, startPostgres } from './parts/postgres.js';
 import { startTemporal } from './parts/temporal.js';
 import { startVersitygw } from './parts/versitygw.js';
 import { startWorker } from './parts/worker.js';
@@ -90,7 +90,8 @@ export class Stack {
   readonly #parts = new Map<PartName, Part>();
   readonly #abort = new AbortController();
   #failure: { error: unknown } | undefined;
-  #postgresUrl: string;
+  readonly #postgresUrl: string;
+  readonly #ownPostgres: boolean;
   #stopped: Promise<void> | undefined;
 
   constructor(
@@ -101,7 +102,9 @@ export class Stack {
     private readonly guard: Guard,
   ) {
     this.dataDir = options.dataDir;
-    this.#postgresUrl = options.env['DATABASE_URL'] ?? '';
+    const given = options.env['DATABASE_URL'] ?? '';
+    this.#ownPostgres = given === '';
+    this.#postgresUrl = this.#ownPostgres ? postgresUrl(ports.postgres, secrets.postgresPassword) : given;
     options.signal?.addEventListener('abort', () => this.#abort.abort(options.signal?.reason), {
       once: true,
     });
@@ -135,9 +138,7 @@ export class Stack {
 
   /** Used by `startStack` alone. */
   async startAll(): Promise<void> {
-    const servers = ORDER.filter(
-      (name) => name !== 'worker' && !(name === 'postgres' && this.options.env['DATABASE_URL']),
-    );
+    const servers = ORDER.filter((name) => name !== 'worker' && (name !== 'postgres' || this.#ownPostgres));
     await Promise.allSettled(servers.map((name) => this.#startServer(name)));
     if (this.#failure !== undefined) throw this.#failure.error;
     this.#abort.signal.throwIfAborted();
@@ -180,15 +181,8 @@ export class Stack {
         await ensureBucket(this.state.s3, UPLOADS_BUCKET);
         return part;
       }
-      case 'postgres': {
-        const part = await startPostgres({
-          ...common,
-          port: ports.postgres,
-          password: secrets.postgresPassword,
-        });
-        this.#postgresUrl = part.url;
-        return part;
-      }
+      case 'postgres':
+        return await startPostgres({ ...common, port: ports.postgres, password: secrets.postgresPassword });
       case 'worker':
         return await startWorker({ ...common, cliEntry, healthPort: await pickPort() });
     }

@@ -8,6 +8,7 @@ import { DEV_STATE_FILE, DevStateSchema } from '../infra/dev-state.js';
 import type { DevState } from '../infra/dev-state.js';
 import { isLock, readIfThere, tryLock } from './lock.js';
 import type { Lock } from './lock.js';
+import { newPassword } from './parts/postgres.js';
 
 const SECRETS_FILE = 'secrets.json';
 const LOCK_FILE = 'dev.lock';
@@ -60,7 +61,7 @@ function newSecrets(): Secrets {
     accessKeyId: `longshore${randomBytes(4).toString('hex')}`,
     // Fit for a URL and a shell as they are.
     secretAccessKey: randomBytes(30).toString('base64url'),
-    postgresPassword: randomBytes(18).toString('base64url'),
+    postgresPassword: newPassword(),
   };
 }
 

@@ -74,6 +74,7 @@ class Dev {
       () => dev.stdout.includes('\n') || dev.child.exitCode !== null,
       () => dev.stderr,
     );
+    if (dev.stdout === '') throw new Error(`dev did not start: ${dev.stderr}`);
     const ready = JSON.parse(dev.stdout) as DevReady;
     dev.remember(Object.values(ready.pids));
     return { dev, ready };

