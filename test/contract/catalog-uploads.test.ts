@@ -80,7 +80,11 @@ describe('reports', () => {
         etag: '"e"',
         versionId: 'v',
       },
-      ...{ createdAt: base.runStartedAt, startedAt: expect.any(String), finishedAt: expect.any(String) },
+      ...{
+        createdAt: base.runStartedAt,
+        startedAt: expect.any(String) as string,
+        finishedAt: expect.any(String) as string,
+      },
     });
   });
 

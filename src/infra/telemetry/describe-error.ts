@@ -41,18 +41,16 @@ export function describeError(error: unknown): ErrorDescription {
 function describe(error: unknown, depth: number): ErrorDescription {
   if (!(error instanceof Error)) return { type: typeof error, message: scrub(textOf(error)) };
   const { name, message, stack, cause } = error;
-  const fields = Object.fromEntries(
-    FIELDS.map((field) => [
-      field === 'type' ? 'failureType' : field,
-      (error as unknown as Record<string, unknown>)[field],
-    ])
-      .filter(
-        ([, value]) => typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean',
-      )
-      .map(([field, value]) => [field, typeof value === 'string' ? scrub(value) : value]),
-  );
+  const fields: Record<string, unknown> = {};
+  for (const field of FIELDS) {
+    const value = (error as unknown as Record<string, unknown>)[field];
+    // Temporal's own `type` is what the failure is called; ours names the class.
+    const shown = field === 'type' ? 'failureType' : field;
+    if (typeof value === 'string') fields[shown] = scrub(value);
+    else if (typeof value === 'number' || typeof value === 'boolean') fields[shown] = value;
+  }
   const status = (error as { $metadata?: { httpStatusCode?: unknown } }).$metadata?.httpStatusCode;
-  const several = error instanceof AggregateError ? error.errors.slice(0, MAX_CAUSES) : [];
+  const several = error instanceof AggregateError ? (error.errors as unknown[]).slice(0, MAX_CAUSES) : [];
   return {
     type: name,
     message: scrub(message),
