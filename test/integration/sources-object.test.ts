@@ -90,7 +90,7 @@ describe.skipIf(isSkipped('versitygw'))('object sources on a real server', () =>
     const opened = await source().open(pinned, never);
     if (how === 'deleted') await store.deleteObject(object, never);
     else await store.putObject({ ...object, body: randomBytes(1000) }, never);
-    const changed = expect.objectContaining({ code: 'SourceChanged' });
+    const changed: unknown = expect.objectContaining({ code: 'SourceChanged' });
     await expect(opened.check(never)).rejects.toEqual(changed);
     await expect(opened.read(0, Buffer.alloc(10), never)).rejects.toEqual(changed);
     await expect(opened.stream(0, 10, never)).rejects.toEqual(changed);

@@ -410,6 +410,12 @@ describe('what a server says', () => {
 });
 
 describe('time limits', () => {
+  it('end a name server that never answers', async () => {
+    const sources = sourcesWith({ lookup: () => undefined, timeouts: { connectMs: 500 } });
+    const failure = sources.inspect(at('http://silent.test/f'), never);
+    await expect(failure).rejects.toThrow(failsWith('SourceUnavailable'));
+  });
+
   it('end an answer that never begins', async () => {
     const { base } = await serve(() => undefined);
     const failure = sourcesWith({ timeouts: { idleMs: 500 } }).inspect(at(`${base}/f`), never);

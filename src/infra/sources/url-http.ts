@@ -100,7 +100,7 @@ async function askFollowing(
 ): Promise<Answer> {
   signal.throwIfAborted();
   const deadline = startDeadline(signal, config.timeoutMs);
-  const failure = (error: unknown): Error => failureOf(error, ask.op, target.label, signal, deadline);
+  const failure = (error: unknown): Error => failureOf(error, ask.op, target.label, signal);
   try {
     let hop = target;
     for (let redirects = 0; ; redirects += 1) {
@@ -162,24 +162,18 @@ function flatten(headers: Dispatcher.ResponseData['headers']): Record<string, st
 
 interface Deadline {
   signal: AbortSignal;
-  expired: () => boolean;
   clear: () => void;
 }
 
 /** Not AbortSignal.any: thousands of requests under one long-lived signal must leave nothing on it. */
 function startDeadline(signal: AbortSignal, ms: number): Deadline {
   const controller = new AbortController();
-  let expired = false;
-  const timer = setTimeout(() => {
-    expired = true;
-    controller.abort(new Error(`not finished after ${ms} ms`));
-  }, ms);
+  const timer = setTimeout(() => controller.abort(new Error(`not finished after ${ms} ms`)), ms);
   timer.unref();
   const onAbort = (): void => controller.abort(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   return {
     signal: controller.signal,
-    expired: () => expired,
     clear: () => {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
@@ -187,19 +181,12 @@ function startDeadline(signal: AbortSignal, ms: number): Deadline {
   };
 }
 
-function failureOf(
-  error: unknown,
-  op: string,
-  label: string,
-  signal: AbortSignal,
-  deadline: Deadline,
-): Error {
+function failureOf(error: unknown, op: string, label: string, signal: AbortSignal): Error {
   if (signal.aborted)
     return signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason));
   if (error instanceof LongshoreError) {
     return error.key === undefined ? fail(error.code, error.message, op, label, error.cause) : error;
   }
-  if (deadline.expired()) return fail('SourceUnavailable', String(messageOf(error)), op, label, error);
   const code = codeOf(error);
   if (isCertificateFault(code)) {
     return fail('SourceInvalid', `its certificate is not accepted: ${messageOf(error)}`, op, label, error);
