@@ -38,8 +38,9 @@ type GuardMessage = { watch: WatchMessage } | { forget: number } | { close: true
 
 const GRACE_MS = 5000;
 
-export function startGuard(): Guard {
-  return new PipedGuard();
+/** `replaced` is told the pid of a new guard, when the one before was ended by someone. */
+export function startGuard(replaced: (pid: number) => void = () => undefined): Guard {
+  return new PipedGuard(replaced);
 }
 
 class PipedGuard implements Guard {
@@ -47,7 +48,7 @@ class PipedGuard implements Guard {
   #child: ChildProcess;
   #closing = false;
 
-  constructor() {
+  constructor(private readonly replaced: (pid: number) => void) {
     this.#child = this.#launch();
   }
 
@@ -108,6 +109,7 @@ class PipedGuard implements Guard {
     if (this.#closing) return;
     this.#child = this.#launch();
     for (const watch of this.#watched.values()) this.#send({ watch });
+    this.replaced(this.pid);
   }
 }
 

@@ -44,7 +44,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = resolve(options.dataDir);
   await ensureDataDir(dataDir);
   const lock = await lockDataDir(dataDir);
-  const guard = startGuard();
+  const guard = startGuard((pid) => options.log(`the guard was ended; another one watches now (pid ${pid})`));
   const stack = await prepare({ ...options, dataDir }, lock, guard).catch(async (error: unknown) => {
     await guard.close();
     await lock.release();

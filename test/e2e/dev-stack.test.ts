@@ -1,5 +1,5 @@
 /** The embedded stack as a person has it: a process, its folder, and nothing left when it is gone. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { Client, Connection } from '@temporalio/client';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { DevReady } from '../../src/dev/dev.js';
-import { isAlive, processStart } from '../../src/dev/identity.js';
+import { processStart } from '../../src/dev/identity.js';
 import { startStack } from '../../src/dev/stack.js';
 import { DevStateSchema } from '../../src/infra/dev-state.js';
 import type { DevState } from '../../src/infra/dev-state.js';
@@ -108,6 +108,12 @@ async function until(
   throw new Error(`waited too long; ${otherwise()}`);
 }
 
+/** Every part has the folder among its arguments, or in its program's. */
+function processesOfFolder(): string[] {
+  const lines = execFileSync('ps', ['-axww', '-o', 'args='], { encoding: 'utf8' }).split('\n');
+  return lines.filter((line) => line.includes(dataDir));
+}
+
 async function readState(): Promise<DevState> {
   return DevStateSchema.parse(JSON.parse(await readFile(join(dataDir, 'dev.json'), 'utf8')));
 }
@@ -193,7 +199,7 @@ describe('the embedded stack', { timeout: 40_000 }, () => {
     });
     await expect(third).rejects.toMatchObject({
       code: 'Conflict',
-      message: expect.stringContaining(ports.temporal),
+      message: expect.stringContaining(ports.temporal) as string,
     });
     expect(dev.living).toHaveLength(5);
     expect(await readObject()).toBe('bytes');
@@ -210,9 +216,19 @@ describe('the embedded stack', { timeout: 40_000 }, () => {
       () => `left: ${dev.living.join()}`,
     );
 
-    await Dev.up();
+    const next = await Dev.up();
     expect(await sql('SELECT answer FROM kept ORDER BY 1')).toEqual([{ answer: 42 }, { answer: 43 }]);
     expect(await workflowState()).toBe('RUNNING');
+
+    // The same with the guard killed first: another one takes its place.
+    process.kill(next.ready.pids['guard'] ?? 0, 'SIGKILL');
+    await until(() => next.dev.stderr.includes('another one watches now'));
+    next.dev.child.kill('SIGKILL');
+    await next.dev.exited;
+    await until(
+      () => next.dev.living.length === 0,
+      () => `left: ${next.dev.living.join()}`,
+    );
   });
 
   test('a part that is killed is reported and started again; a server that ends again stops the stack', async () => {
@@ -238,37 +254,21 @@ describe('the embedded stack', { timeout: 40_000 }, () => {
     expect(dev.living).toEqual([]);
   });
 
-  test('the guard is replaced when it is killed', async () => {
-    const { dev, ready } = await Dev.up();
-    const guard = ready.pids['guard'] ?? 0;
-    process.kill(guard, 'SIGKILL');
-    await until(() => !isAlive(guard));
-    // The new one is a child of the same parent; it shows by what it does.
-    await delay(300);
-    dev.child.kill('SIGKILL');
-    await dev.exited;
-    await until(
-      () => dev.living.length === 0,
-      () => `left: ${dev.living.join()}`,
-    );
-  });
-
   test('a start that fails stops what it began and gives the folder back', async () => {
     const broken = Dev.launch({ LONGSHORE_VERSITYGW_BIN: '/nowhere/versitygw' });
     expect(await broken.exited).toBe(9);
     expect(broken.stderr).toContain('LONGSHORE_VERSITYGW_BIN=/nowhere/versitygw is not usable');
-
-    const { dev } = await Dev.up();
-    dev.child.kill('SIGTERM');
-    expect(await dev.exited).toBe(0);
+    expect(processesOfFolder()).toEqual([]);
+    await expect(stat(join(dataDir, 'dev.lock'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   test('a signal during the start leaves nothing', async () => {
     const dev = Dev.launch();
     await until(async () => (await stat(join(dataDir, 'dev.lock')).catch(() => undefined)) !== undefined);
-    dev.child.kill('SIGINT');
+    dev.child.kill('SIGTERM');
     expect(await dev.exited).toBe(0);
     expect(dev.stdout).toBe('');
+    expect(processesOfFolder()).toEqual([]);
     await expect(stat(join(dataDir, 'dev.lock'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });
