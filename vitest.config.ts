@@ -20,7 +20,7 @@ function project(name: string, { timeout, alone = false, order }: Options): Test
       name,
       include: [`test/${name}/**/*.${nightly ? 'nightly.test' : 'test'}.ts`],
       exclude: nightly ? [] : ['**/*.nightly.test.ts'],
-      globalSetup: name === 'unit' ? [] : [`test/helpers/setup/${name}.ts`],
+      globalSetup: name === 'unit' ? [] : ['test/helpers/global-setup.ts'],
       testTimeout: nightly ? 60 * MINUTE : timeout,
       hookTimeout: Math.max(timeout, MINUTE),
       pool: 'forks',

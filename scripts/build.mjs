@@ -2,7 +2,7 @@
 /**
  * Builds dist/: the command line and the workflow bundle.
  *
- *   node scripts/build.mjs [--force] [--workflows-only]
+ *   node scripts/build.mjs [--force] [--workflows-only | --programs-only]
  *
  * The workflow bundle takes seconds, so it is left alone while the content it was made from is the same.
  */
@@ -128,7 +128,8 @@ async function filesUnder(path) {
 async function main(args) {
   const started = performance.now();
   const programs = args.includes('--workflows-only') ? [] : await buildPrograms();
-  const workflows = await buildWorkflows({ force: args.includes('--force') });
+  const workflows =
+    !args.includes('--programs-only') && (await buildWorkflows({ force: args.includes('--force') }));
   const made = [...programs.map((name) => `dist/${name}.js`), ...(workflows ? ['dist/workflows.js'] : [])];
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(made.length === 0 ? 'everything is up to date' : `built ${made.join(', ')} in ${seconds} s`);
