@@ -1,0 +1,35 @@
+/** The Temporal server that skips time: a day of waiting passes in seconds. Each suite starts its own. */
+import { Connection, Client } from '@temporalio/client';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { DefaultLogger, Runtime, type NativeConnection } from '@temporalio/worker';
+import { temporal } from '@temporalio/proto';
+import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
+import { part } from './stack.js';
+import { workflowBundle } from './temporal.js';
+
+const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
+
+export interface TimeSkipping {
+  client: Client;
+  connection: Connection;
+  nativeConnection: NativeConnection;
+  namespace: string;
+  bundle: { code: string };
+  teardown(): Promise<void>;
+}
+
+export async function startTimeSkipping(): Promise<TimeSkipping> {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const server = { executable: { type: 'existing-path' as const, path: part('testServer').bin } };
+  const env = await TestWorkflowEnvironment.createTimeSkipping({ server });
+  const searchAttributes = Object.fromEntries(Object.values(SEARCH_ATTRIBUTES).map((name) => [name, KEYWORD]));
+  await env.connection.operatorService.addSearchAttributes({ namespace: env.namespace ?? 'default', searchAttributes });
+  return {
+    client: env.client as unknown as Client,
+    connection: env.connection as unknown as Connection,
+    nativeConnection: env.nativeConnection,
+    namespace: env.namespace ?? 'default',
+    bundle: await workflowBundle(),
+    teardown: () => env.teardown(),
+  };
+}
