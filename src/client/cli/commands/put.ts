@@ -1,0 +1,193 @@
+/** `longshore put`: starts an upload and watches it. */
+import { EXIT, LongshoreError } from '../../../core/errors.js';
+import { VERIFICATION_LEVELS, sourceLabel, type UploadOptions } from '../../../core/uploads.js';
+import { validateUpload } from '../../../core/validate.js';
+import { parseSize, type Config } from '../../../infra/config.js';
+import type { LongshoreClient, StartedUpload, StartUpload } from '../../longshore-client.js';
+import { parseDestination, parseSource } from '../../source-spec.js';
+import { jsonError, printFailure, exitCodeOf } from '../failure.js';
+import { Interrupts } from '../interrupts.js';
+import type { Io } from '../io.js';
+import { badUsage, count, pairs, type Connections } from '../options.js';
+import { printResult, resultJson, resultLines } from '../outcome.js';
+import { createScreen } from '../screen.js';
+import type { Sealed } from '../sealing.js';
+import { configure, withClient } from '../session.js';
+import { watchToEnd } from '../watching.js';
+
+export interface PutOptions extends Connections {
+  id?: string;
+  partSize?: string;
+  concurrency?: string;
+  contentType?: string;
+  cacheControl?: string;
+  metadata?: string[];
+  tag?: string[];
+  storageClass?: string;
+  ifNoneMatch?: boolean;
+  checksum: boolean;
+  sse?: boolean;
+  sseKms?: string | boolean;
+  demand?: string;
+  expectedSize?: string;
+  sourceStore?: string;
+  detach?: boolean;
+  quiet?: boolean;
+}
+
+export async function run(io: Io, options: PutOptions, source: string, destination: string): Promise<number> {
+  const began = performance.now();
+  const seconds = (): number => (performance.now() - began) / 1000;
+  const config = configure(io, options);
+  const asked = requestOf(io, config, options, source, destination);
+  const interrupts = new Interrupts();
+  try {
+    return await withClient(config, async (client) => {
+      if (interrupts.signal.aborted) return beforeStart(io);
+      const started = await start(config, client, asked);
+      if (started instanceof LongshoreError) return refused(io, asked, started, seconds());
+      const upload = { ...started, ...asked.upload.destination };
+      announce(io, asked, started, options);
+      if (options.detach === true) return detached(io, upload);
+      const screen = createScreen(io, options);
+      return await watchToEnd({ io, client, upload, screen, interrupts, seconds, mayCancel: true });
+    });
+  } finally {
+    interrupts.release();
+  }
+}
+
+interface Asked {
+  upload: StartUpload;
+  secretUrl: string | undefined;
+}
+
+/** Everything that can be refused without a connection is refused here. */
+function requestOf(io: Io, config: Config, options: PutOptions, from: string, to: string): Asked {
+  const { roots } = config;
+  const { source, secretUrl } = parseSource(from, { roots, cwd: io.cwd, store: options.sourceStore });
+  const destination = parseDestination(to, source);
+  const upload = { source, destination, options: uploadOptions(options) };
+  validateUpload({ id: options.id ?? 'to-be-made', ...upload });
+  return { upload: options.id === undefined ? upload : { id: options.id, ...upload }, secretUrl };
+}
+
+/** Only what was asked for is in it: defaults are the workers'. */
+export function uploadOptions(given: PutOptions): UploadOptions {
+  const { contentType, cacheControl, storageClass } = given;
+  const options = {
+    partSize: bytes('--part-size', given.partSize),
+    concurrency: given.concurrency === undefined ? undefined : count('--concurrency', given.concurrency),
+    contentType,
+    cacheControl,
+    metadata: pairs('--metadata', given.metadata),
+    tags: pairs('--tag', given.tag),
+    storageClass,
+    ifNoneMatch: given.ifNoneMatch === true ? ('*' as const) : undefined,
+    checksum: given.checksum ? undefined : false,
+    encryption: encryption(given),
+    demand: demand(given.demand),
+    expectedSize: bytes('--expected-size', given.expectedSize),
+  };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function bytes(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = parseSize(text);
+  if (value !== undefined) return value;
+  throw badUsage(`${option} takes a size such as 8388608 or 8MiB, not ${JSON.stringify(text)}`);
+}
+
+function encryption({ sse, sseKms }: PutOptions): UploadOptions['encryption'] {
+  if (sse === true && sseKms !== undefined) throw badUsage('--sse and --sse-kms exclude each other');
+  if (sse === true) return { type: 'SSE_S3' };
+  if (sseKms === undefined || sseKms === false) return undefined;
+  return sseKms === true ? { type: 'SSE_KMS' } : { type: 'SSE_KMS', kmsKeyId: sseKms };
+}
+
+function demand(text: string | undefined): UploadOptions['demand'] {
+  const level = VERIFICATION_LEVELS.find((each) => each === text);
+  if (text === undefined || level !== undefined) return level;
+  throw badUsage(`--demand takes ${VERIFICATION_LEVELS.join(', ')}, not ${JSON.stringify(text)}`);
+}
+
+/** The refusal of an id that is taken is returned; it is an answer, with a result in it. */
+async function start(
+  config: Config,
+  client: LongshoreClient,
+  asked: Asked,
+): Promise<StartedUpload | LongshoreError> {
+  const sealed = asked.secretUrl === undefined ? undefined : await seal(config, asked.secretUrl);
+  let keep = false;
+  try {
+    const started = await client.startUpload(
+      sealed === undefined ? asked.upload : withSeal(asked.upload, sealed),
+    );
+    keep = started.fresh;
+    return started;
+  } catch (error) {
+    // Without an answer it may have started, and would need its address.
+    keep = error instanceof LongshoreError && error.code === 'TemporalUnavailable';
+    if (error instanceof LongshoreError && error.code === 'AlreadyCompleted') return error;
+    throw error;
+  } finally {
+    await sealed?.close({ keep });
+  }
+}
+
+/** PostgreSQL's client is loaded by those who need it. */
+async function seal(config: Config, address: string): Promise<Sealed> {
+  const { sealAddress } = await import('../sealing.js');
+  return await sealAddress(config, address);
+}
+
+function withSeal(upload: StartUpload, { reference, fingerprint }: Sealed): StartUpload {
+  if (upload.source.kind !== 'url') return upload;
+  return { ...upload, source: { ...upload.source, sealed: reference }, secretFingerprint: fingerprint };
+}
+
+function announce(io: Io, { upload }: Asked, started: StartedUpload, { quiet }: PutOptions): void {
+  const { bucket, key } = upload.destination;
+  const { id, workflowId, runId, fresh, webUi } = started;
+  if (io.json) {
+    io.outJson({ type: 'started', id, workflowId, runId, fresh, bucket, key, webUi: webUi ?? null });
+    return;
+  }
+  if (quiet === true) return;
+  io.err(`${sourceLabel(upload.source)} → s3://${bucket}/${key}`);
+  io.err(fresh ? `Upload ${id}` : `Upload ${id} was running already; following it`);
+  if (webUi !== undefined) io.err(`Web UI ${webUi}`);
+}
+
+function detached(io: Io, { id }: StartedUpload): number {
+  if (io.json) return EXIT.ok;
+  io.out(id);
+  io.err(`Next: \`longshore watch ${id}\` or \`longshore status ${id}\``);
+  return EXIT.ok;
+}
+
+function beforeStart(io: Io): number {
+  if (io.json)
+    io.outJson({
+      error: jsonError(
+        new LongshoreError('Cancelled', 'stopped before anything was started', { op: 'start' }),
+      ),
+    });
+  else io.err('Stopped before anything was started.');
+  return EXIT.cancelled;
+}
+
+/** The same id and the same input, long done: its result is the answer, but nothing was sent now. */
+function refused(io: Io, { upload }: Asked, error: LongshoreError, seconds: number): number {
+  const result = error.cause as Parameters<typeof printResult>[2];
+  const ended = { id: upload.id ?? '', ...upload.destination, webUi: undefined };
+  if (io.json) {
+    io.outJson({ ...resultJson(ended, result, seconds), error: jsonError(error) });
+  } else {
+    printFailure(io, error);
+    io.out(`s3://${result.bucket}/${result.key}`);
+    for (const line of resultLines(result)) io.out(line);
+  }
+  return exitCodeOf(error);
+}

@@ -1,0 +1,15 @@
+/** `longshore resume`: goes on after a pause, or after what blocked it was repaired. */
+import type { Io } from '../io.js';
+import type { Connections } from '../options.js';
+import { endedAs, steer } from '../steering.js';
+import { isTerminal } from '../../../core/states.js';
+
+export async function run(io: Io, options: Connections, id: string): Promise<number> {
+  return await steer(io, options, id, {
+    op: 'resume',
+    send: (client) => client.resume(id),
+    arrived: (state) => state !== 'PAUSED' && state !== 'BLOCKED',
+    said: (_, state) =>
+      isTerminal(state) ? endedAs(id, state) : `${id} goes on. Next: \`longshore watch ${id}\``,
+  });
+}

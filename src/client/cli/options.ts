@@ -1,0 +1,105 @@
+/** Options that several commands share, and how their values are read. */
+import type { Command } from 'commander';
+import { LongshoreError } from '../../core/errors.js';
+import type { ConfigFlags } from '../../infra/config.js';
+
+export interface Common {
+  dataDir?: string;
+  json?: boolean;
+}
+
+export interface Connections extends Common {
+  temporalAddress?: string;
+  namespace?: string;
+  s3Endpoint?: string;
+  databaseUrl?: string;
+}
+
+export function common(command: Command): Command {
+  return command
+    .option('--data-dir <path>', 'folder of the embedded stack (default: the nearest .longshore)')
+    .option('--json', 'print JSON on stdout');
+}
+
+export function connections(command: Command): Command {
+  return command
+    .option('--temporal-address <host:port>', 'Temporal’s front end')
+    .option('--namespace <name>', 'Temporal’s namespace')
+    .option('--s3-endpoint <url>', 'the S3 server')
+    .option('--database-url <url>', 'PostgreSQL; better given as DATABASE_URL, which other users do not see');
+}
+
+export function worker(command: Command): Command {
+  return command
+    .option('--queues <names>', 'task queues, separated by commas: orchestration, transfer, transfer@ROOT')
+    .option('--roots <roots>', 'folders that may be read: name=/path,…')
+    .option('--concurrency <count>', 'transfers at once')
+    .option('--memory-budget <size>', 'bytes that transfers may hold, such as 256MiB')
+    .option('--shutdown-grace <time>', 'how long transfers may go on after a stop, such as 10s')
+    .option('--health-port <port>', 'answer /health and /ready here')
+    .option('--health-host <host>', 'address to answer them on')
+    .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent');
+}
+
+export function upload(command: Command): Command {
+  const collect = (value: string, former: string[] | undefined): string[] => [...(former ?? []), value];
+  return command
+    .option('--id <id>', 'the upload’s id; the same id with the same input is the same upload')
+    .option('--part-size <size>', 'bytes of a part, such as 8MiB')
+    .option('--concurrency <count>', 'parts in flight at once')
+    .option('--content-type <type>', 'guessed from the name otherwise')
+    .option('--cache-control <value>', 'Cache-Control of the object')
+    .option('--metadata <name=value>', 'user metadata, repeatable', collect)
+    .option('--tag <name=value>', 'a tag of the object, repeatable', collect)
+    .option('--storage-class <class>', 'such as STANDARD_IA')
+    .option('--if-none-match', 'fail when an object is at the key already')
+    .option('--no-checksum', 'send without CRC32')
+    .option('--sse', 'encrypt with the server’s keys (SSE-S3)')
+    .option(
+      '--sse-kms [key]',
+      'encrypt with a KMS key, by default the server’s; give it after the destination',
+    )
+    .option('--demand <level>', 'least verification that counts as success: size, server or full')
+    .option('--expected-size <size>', 'fail before anything is sent when the source has another size')
+    .option('--source-store <name>', 'the configured store that an s3:// source means')
+    .option('--detach', 'return once it is started')
+    .option('-q, --quiet', 'print only the result');
+}
+
+export function flagsOf(options: Connections): ConfigFlags {
+  return {
+    dataDir: options.dataDir,
+    temporalAddress: options.temporalAddress,
+    temporalNamespace: options.namespace,
+    s3Endpoint: options.s3Endpoint,
+    databaseUrl: options.databaseUrl,
+  };
+}
+
+export function badUsage(message: string): LongshoreError {
+  return new LongshoreError('InvalidInput', message, { op: 'usage' });
+}
+
+/** `name=value` pairs; undefined when there are none. Throws InvalidInput. */
+export function pairs(
+  option: string,
+  given: readonly string[] | undefined,
+): Record<string, string> | undefined {
+  if (given === undefined) return undefined;
+  const found = new Map<string, string>();
+  for (const text of given) {
+    const at = text.indexOf('=');
+    if (at <= 0) throw badUsage(`${option} takes name=value, not ${JSON.stringify(text)}`);
+    const name = text.slice(0, at);
+    if (found.has(name)) throw badUsage(`${option} names ${JSON.stringify(name)} twice`);
+    found.set(name, text.slice(at + 1));
+  }
+  return Object.fromEntries(found);
+}
+
+/** A whole number of at least `least`. Throws InvalidInput. */
+export function count(option: string, text: string, least = 1): number {
+  const value = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw badUsage(`${option} takes a whole number from ${least}, not ${JSON.stringify(text)}`);
+}

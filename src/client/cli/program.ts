@@ -1,0 +1,138 @@
+/** The commands and their options. What a command does is in commands/, loaded when it is used. */
+import { Command, CommanderError } from 'commander';
+import { EXIT, LongshoreError } from '../../core/errors.js';
+import { report } from './failure.js';
+import type { Io } from './io.js';
+import * as add from './options.js';
+import type { Common } from './options.js';
+
+type Run = (io: Io, options: never, ...args: string[]) => Promise<number>;
+
+/** Runs one command line and answers the exit code. Never throws. */
+export async function runProgram(io: Io, argv: readonly string[], version: string): Promise<number> {
+  let code: number = EXIT.ok;
+  const done = (result: number): void => {
+    code = result;
+  };
+  try {
+    await build(io, version, done).parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return usage(io, error);
+    return report(io, error);
+  }
+}
+
+/** Help and version are no failures; the rest is bad usage. */
+function usage(io: Io, error: CommanderError): number {
+  if (error.exitCode === 0) return EXIT.ok;
+  if (error.code === 'commander.help') return EXIT.usage;
+  const message = error.message.replace(/^error: /, '');
+  return report(
+    io,
+    new LongshoreError('InvalidInput', message, {
+      op: 'usage',
+      hint: '`longshore --help` lists commands, `longshore <command> --help` options.',
+    }),
+  );
+}
+
+function build(io: Io, version: string, done: (code: number) => void): Command {
+  const program = new Command('longshore')
+    .description('Moves bytes into S3 and does not lose its place: every upload is a Temporal workflow.')
+    .version(version)
+    .exitOverride()
+    .configureOutput({
+      outputError: () => undefined,
+      writeOut: (text) => write(text),
+      writeErr: (text) => io.raw(text),
+    })
+    .showSuggestionAfterError()
+    .helpCommand(false);
+  const write = (text: string): void =>
+    text
+      .replace(/\n$/, '')
+      .split('\n')
+      .forEach((line) => io.out(line));
+
+  const command = (usageLine: string, description: string, load: () => Promise<{ run: Run }>): Command =>
+    add.common(
+      program
+        .command(usageLine)
+        .description(description)
+        .action(async (...args: unknown[]) => {
+          // commander passes the arguments, then the options, then the command.
+          const [options, given] = [args.at(-2) as Common, args.slice(0, -2) as string[]];
+          const { run } = await load();
+          done(await run(io, options as never, ...given));
+        }),
+    );
+  defineStack(command);
+  defineUploads(command);
+  return program;
+}
+
+type Define = (usageLine: string, description: string, load: () => Promise<{ run: Run }>) => Command;
+
+function defineStack(command: Define): void {
+  command(
+    'dev',
+    'Start Temporal, S3, PostgreSQL and a worker on this machine',
+    () => import('./commands/dev.js'),
+  ).option('--no-worker', 'leave the worker out');
+  add.worker(
+    add.connections(
+      command('worker', 'Run a worker until it is told to stop', () => import('./commands/worker.js')),
+    ),
+  );
+  add.connections(
+    command(
+      'migrate',
+      'Bring the tables and the search attributes up to date',
+      () => import('./commands/migrate.js'),
+    ),
+  );
+  add
+    .connections(
+      command(
+        'doctor',
+        'Check every part, and say how to repair what is broken',
+        () => import('./commands/doctor.js'),
+      ),
+    )
+    .option('--bucket <name>', 'a bucket that must be there');
+}
+
+function defineUploads(command: Define): void {
+  add.upload(
+    add.connections(
+      command(
+        'put <source> <destination>',
+        'Upload a file, a URL or an object to s3://bucket/key',
+        () => import('./commands/put.js'),
+      ),
+    ),
+  );
+  add.connections(command('status <id>', 'Show one upload', () => import('./commands/status.js')));
+  add
+    .connections(command('list', 'List uploads, newest first', () => import('./commands/list.js')))
+    .option('--state <state>', 'only those in this state')
+    .option('--bucket <name>', 'only those into this bucket')
+    .option('--limit <count>', 'rows of a page', '50')
+    .option('--cursor <cursor>', 'the page after; a list names it');
+  add
+    .connections(command('watch <id>', 'Follow an upload to its end', () => import('./commands/watch.js')))
+    .option('-q, --quiet', 'print only the result');
+  add.connections(
+    command('pause <id>', 'Stop sending; nothing is lost', () => import('./commands/pause.js')),
+  );
+  add.connections(
+    command('resume <id>', 'Go on after a pause, or after a repair', () => import('./commands/resume.js')),
+  );
+  add
+    .connections(
+      command('cancel <id>', 'Stop, and leave nothing in the bucket', () => import('./commands/cancel.js')),
+    )
+    .option('--no-wait', 'return once it is asked for')
+    .option('-q, --quiet', 'print only the result');
+}
