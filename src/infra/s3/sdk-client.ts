@@ -1,5 +1,6 @@
 /** client-s3, set up for Longshore: time limits, no hidden checksums, and errors found in the body of a success. */
 import { S3Client } from '@aws-sdk/client-s3';
+import { LongshoreError } from '../../core/errors.js';
 import type { CredentialSource } from './credentials.js';
 import { answerError, readErrorDocument, sdkError } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
@@ -7,6 +8,13 @@ import type { StoreConfig } from './store.js';
 
 type AnyMiddleware = Parameters<S3Client['middlewareStack']['addRelativeTo']>[0];
 type Handler = (args: { input: object; request: unknown }) => Promise<{ response: unknown; output: object }>;
+
+/** What each group of calls is built on. */
+export interface SdkContext {
+  client: S3Client;
+  /** Runs one call; throws LongshoreError, or the signal's reason. */
+  run: <T>(site: CallSite, signal: AbortSignal, call: () => Promise<T>) => Promise<T>;
+}
 
 export function createSdkClient(config: StoreConfig, credentials: CredentialSource): S3Client {
   const agent = { maxSockets: config.maxConnections, keepAlive: true };
@@ -109,4 +117,14 @@ function isClockCorrected(error: unknown): boolean {
 
 function isExpiredToken(error: unknown): boolean {
   return error instanceof Error && error.name === 'ExpiredToken';
+}
+
+/** A success that lacks what it must carry is a failure under way; S3Unavailable, so it is tried again. */
+export function required<T>(site: CallSite, name: string, value: T | undefined): T {
+  if (value !== undefined && value !== '') return value;
+  throw answerError(site, { status: 200, message: `the answer names no ${name}` });
+}
+
+export function hasCode(error: unknown, code: LongshoreError['code']): boolean {
+  return error instanceof LongshoreError && error.code === code;
 }

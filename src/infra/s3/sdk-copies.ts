@@ -4,8 +4,8 @@ import { attributeFields, demandEncryption } from './attributes.js';
 import { encodeComponent, encodeKey } from './addressing.js';
 import type { CallSite } from './s3-errors.js';
 import { sourceChanged } from './sdk-reads.js';
-import { hasCode, required } from './sdk-store.js';
-import type { SdkContext } from './sdk-store.js';
+import { hasCode, required } from './sdk-client.js';
+import type { SdkContext } from './sdk-client.js';
 import type { CopySource, ObjectStore } from './store.js';
 
 export function copyCalls(context: SdkContext): Pick<ObjectStore, 'copyObject' | 'uploadPartCopy'> {

@@ -16,8 +16,8 @@ import { LIST_PAGE_SIZE } from '../../core/limits.js';
 import { encryptionOf } from './attributes.js';
 import { s3Name, sdkError } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
-import { hasCode, required } from './sdk-store.js';
-import type { SdkContext } from './sdk-store.js';
+import { hasCode, required } from './sdk-client.js';
+import type { SdkContext } from './sdk-client.js';
 import type { ListedPart, ObjectHead, ObjectStore } from './store.js';
 
 type ReadCalls = Pick<ObjectStore, 'headObject' | 'getObject' | 'listParts' | 'listMultipartUploads'>;

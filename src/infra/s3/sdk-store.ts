@@ -9,29 +9,17 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import type {
-  BucketLocationConstraint,
-  CompleteMultipartUploadCommandOutput,
-  S3Client,
-} from '@aws-sdk/client-s3';
-import { LongshoreError } from '../../core/errors.js';
+import type { BucketLocationConstraint, CompleteMultipartUploadCommandOutput } from '@aws-sdk/client-s3';
 import { attributeFields, demandEncryption } from './attributes.js';
 import { createCredentialSource } from './credentials.js';
 import type { CredentialSource } from './credentials.js';
 import { explainingResets } from './resets.js';
-import { answerError } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
-import { calling, createSdkClient } from './sdk-client.js';
+import { calling, createSdkClient, hasCode, required } from './sdk-client.js';
+import type { SdkContext } from './sdk-client.js';
 import { copyCalls } from './sdk-copies.js';
 import { readCalls } from './sdk-reads.js';
 import type { Body, CompleteRequest, ObjectStore, StoreConfig } from './store.js';
-
-/** What each group of calls is built on. */
-export interface SdkContext {
-  client: S3Client;
-  /** Runs one call; throws LongshoreError, or the signal's reason. */
-  run<T>(site: CallSite, signal: AbortSignal, call: () => Promise<T>): Promise<T>;
-}
 
 /** `credentials` is given when they are shared with the lean path. */
 export function createSdkStore(
@@ -219,14 +207,4 @@ function bodyFields(body: Body): {
   ContentLength: number;
 } {
   return { Body: Buffer.isBuffer(body) ? body : body.open(), ContentLength: body.length };
-}
-
-/** A success that lacks what it must carry is a failure under way; S3Unavailable, so it is tried again. */
-export function required<T>(site: CallSite, name: string, value: T | undefined): T {
-  if (value !== undefined && value !== '') return value;
-  throw answerError(site, { status: 200, message: `the answer names no ${name}` });
-}
-
-export function hasCode(error: unknown, code: LongshoreError['code']): boolean {
-  return error instanceof LongshoreError && error.code === code;
 }
