@@ -34,6 +34,8 @@ export async function runWorker(config: Config, args: WorkerArguments): Promise<
 
 function installRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    // True of every transfer queue, and as it should be.
+    if (message.startsWith('No workflows registered')) return;
     const write = level === 'ERROR' ? log.error : level === 'WARN' ? log.warn : log.info;
     write.call(log, meta ?? {}, message);
   });

@@ -162,7 +162,7 @@ class ObjectUpload {
       ...{ upload, inspection, plan, created, control, placement },
       onResult: (window, result) => {
         this.progress.record(window, result);
-        if (window.last !== plan.windows.at(-1)?.last) this.record.remember({ progress: this.progress.snapshot() });
+        this.record.remember({ progress: this.progress.snapshot() });
       },
     });
     return await this.complete(inspection, created, plan, results);

@@ -1,0 +1,161 @@
+/** A bench for workflows: one upload with activities of the test's own, on workers of its own. */
+import { randomUUID } from 'node:crypto';
+import { ApplicationFailure, WorkflowFailedError, type Client, type WorkflowHandle } from '@temporalio/client';
+import { CancelledFailure, Context } from '@temporalio/activity';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import { Worker, type NativeConnection } from '@temporalio/worker';
+import type { OrchestrationActivities } from '../../src/activities/catalog.js';
+import type { TransferActivities } from '../../src/activities/uploads.js';
+import { ERRORS, type ErrorCode } from '../../src/core/errors.js';
+import { uploadWorkflowId } from '../../src/core/ids.js';
+import { MiB } from '../../src/core/limits.js';
+import { planParts, planWindows } from '../../src/core/part-plan.js';
+import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
+import type {
+  Inspection,
+  StoredObject,
+  UploadObjectInput,
+  UploadReport,
+  UploadResult,
+  WindowResult,
+} from '../../src/core/uploads.js';
+import { eventually } from './wait.js';
+
+export interface BenchServer {
+  client: Client;
+  nativeConnection: NativeConnection;
+  namespace: string;
+  bundle: { code: string };
+}
+
+const PART = 8 * MiB;
+
+export class Bench {
+  readonly id = randomUUID();
+  readonly reports: UploadReport[] = [];
+  readonly calls: string[] = [];
+  parts = 300;
+  transfer: Partial<TransferActivities & OrchestrationActivities> = {};
+
+  constructor(readonly env: BenchServer) {}
+
+  get input(): UploadObjectInput {
+    return {
+      id: this.id,
+      source: { kind: 'object', bucket: 'from', key: 'k' },
+      destination: { bucket: 'to-bucket', key: 'k' },
+      options: {},
+    };
+  }
+
+  inspection(): Inspection {
+    const size = this.parts * PART - 1;
+    return {
+      source: { kind: 'object', bucket: 'from', key: 'k', size, etag: '"e"', crc32: null, serverSide: false },
+      plan: { kind: 'parts', mode: 'random', parts: planParts(size, PART), windows: planWindows(this.parts), windowsAtOnce: 2 },
+      options: { contentType: 'a/b', checksum: true, concurrency: 4 },
+      maxGenerations: 3,
+    };
+  }
+
+  private activities(): TransferActivities & OrchestrationActivities {
+    const whole: TransferActivities & OrchestrationActivities = {
+      ping: () => Promise.resolve(),
+      inspectSource: () => Promise.resolve(this.inspection()),
+      createMultipartUpload: ({ token }) =>
+        Promise.resolve({ s3UploadId: `mpu-${token.nonce}`, token, before: 'absent' as const }),
+      uploadParts: ({ window }) => Promise.resolve(windowResult(window)),
+      completeMultipartUpload: ({ created, size }) => Promise.resolve(stored(size, created.token)),
+      abortMultipartUpload: () => Promise.resolve(),
+      putObject: ({ token }) => Promise.resolve(stored(1, token)),
+      settleObject: () => Promise.resolve(null),
+      verifyObject: ({ stored: { etag, size } }) => Promise.resolve({ verification: 'full' as const, etag, size }),
+      reportUpload: (report) => {
+        this.reports.push(report);
+        return Promise.resolve();
+      },
+      requestCancellation: async ({ workflowId, runId }) => {
+        await this.env.client.workflow.getHandle(workflowId, runId).cancel();
+      },
+      ...this.transfer,
+    };
+    return Object.fromEntries(
+      Object.entries(whole).map(([name, activity]) => [
+        name,
+        (...args: never[]) => {
+          this.calls.push(name);
+          return (activity as (...args: never[]) => Promise<unknown>)(...args);
+        },
+      ]),
+    ) as unknown as TransferActivities & OrchestrationActivities;
+  }
+
+  /** Queues have fixed names, so a bench has them to itself while it runs. */
+  async run<T>(body: (handle: WorkflowHandle<(input: UploadObjectInput) => Promise<UploadResult>>) => Promise<T>): Promise<T> {
+    const activities = this.activities();
+    const common = { connection: this.env.nativeConnection, namespace: this.env.namespace, activities };
+    const orchestration = await Worker.create({ ...common, taskQueue: 'orchestration', workflowBundle: this.env.bundle });
+    const transfer = await Worker.create({ ...common, taskQueue: 'transfer', maxHeartbeatThrottleInterval: 100 });
+    const start = async (): Promise<T> => {
+      const handle = await this.env.client.workflow.start<(input: UploadObjectInput) => Promise<UploadResult>>('uploadObject', {
+        args: [this.input],
+        workflowId: uploadWorkflowId(this.id),
+        taskQueue: 'orchestration',
+        typedSearchAttributes: [
+          { key: defineSearchAttributeKey(SEARCH_ATTRIBUTES.state, 'KEYWORD'), value: 'PENDING' },
+        ],
+      });
+      return await body(handle);
+    };
+    return await transfer.runUntil(orchestration.runUntil(start()));
+  }
+
+  states(): string[] {
+    return this.reports.map((report) => report.state);
+  }
+}
+
+export function windowResult({ first, last }: { first: number; last: number }, change: Partial<WindowResult> = {}): WindowResult {
+  const partsDone = last - first + 1;
+  return { ledger: `L${first}`, partsDone, bytesDone: partsDone * PART, bytesSent: partsDone * PART, finished: true, ...change };
+}
+
+export function stored(size: number, token: StoredObject['token']): StoredObject {
+  return { etag: '"done"', size, token, checksumAccepted: true, crc32: 'AAAAAA==', bytesSent: 0 };
+}
+
+export function failing(code: ErrorCode): Promise<never> {
+  const details = { code, message: `it is ${code}`, hint: ERRORS[code].hint };
+  const nonRetryable = ERRORS[code].retry !== 'retry';
+  return Promise.reject(ApplicationFailure.create({ type: code, message: details.message, nonRetryable, details: [details] }));
+}
+
+/** Waits until the expectations hold. */
+export async function until(expectations: () => unknown): Promise<void> {
+  await eventually(async () => {
+    await expectations();
+    return true;
+  });
+}
+
+export async function failureOf(handle: WorkflowHandle): Promise<unknown> {
+  const error: unknown = await handle.result().then(
+    () => undefined,
+    (caught: unknown) => caught,
+  );
+  return error instanceof WorkflowFailedError ? error.cause : error;
+}
+
+/** An activity that moves nothing until it is told to stop, and then returns what it has. */
+export async function untilStopped(result: WindowResult): Promise<WindowResult> {
+  const context = Context.current();
+  const beat = setInterval(() => context.heartbeat(), 50);
+  try {
+    await context.cancelled;
+  } catch (error) {
+    if (!(error instanceof CancelledFailure)) throw error;
+  } finally {
+    clearInterval(beat);
+  }
+  return result;
+}
