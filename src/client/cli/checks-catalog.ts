@@ -1,4 +1,5 @@
 /** PostgreSQL: reached, and its tables those of this Longshore. */
+import { LongshoreError } from '../../core/errors.js';
 import { loadMigrations, schemaVersion } from '../../infra/catalog/migrations.js';
 import { createPool, query, type Pool } from '../../infra/catalog/pool.js';
 import type { Config } from '../../infra/config.js';
@@ -25,10 +26,16 @@ export async function checkCatalog({ postgresUrl, sealingKey }: Config): Promise
     const schema = await within(LIMIT_MS, PART, checkSchema(pool));
     return [reached, schema, checkSealing(sealingKey)];
   } catch (error) {
-    return [fromError(PART, error), skipped('Schema', why), checkSealing(sealingKey)];
+    return [fromError(PART, error, fixOf(error)), skipped('Schema', why), checkSealing(sealingKey)];
   } finally {
     await pool?.end();
   }
+}
+
+/** The table's hint for a server that is away points here. */
+function fixOf(error: unknown): string | undefined {
+  const away = error instanceof LongshoreError && error.code === 'CatalogUnavailable';
+  return away ? 'Start it (`longshore dev`), or correct --database-url (DATABASE_URL).' : undefined;
 }
 
 async function checkServer(pool: Pool, address: URL): Promise<Check> {

@@ -25,12 +25,11 @@ export interface CheckOptions {
 
 export async function checkParts(config: Config, options: CheckOptions): Promise<Check[]> {
   const parts = await Promise.all([
-    [checkNode()],
     checkTemporal(config),
     checkStorage(config, options.bucket),
     checkCatalog(config),
   ]);
-  return parts.flat();
+  return [checkNode(), ...parts.flat()];
 }
 
 const LEAST_NODE = [20, 19] as const;

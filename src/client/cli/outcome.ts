@@ -3,7 +3,7 @@ import { EXIT, type FailureView, type LongshoreError } from '../../core/errors.j
 import type { UploadResult } from '../../core/uploads.js';
 import { exitCodeOf, jsonError, printFailure } from './failure.js';
 import type { Io } from './io.js';
-import { bytes, fields, grouped, plural } from './text.js';
+import { bytes, fields, plural } from './text.js';
 
 /** What is known of an upload besides its end. */
 export interface Ended {
@@ -38,34 +38,31 @@ export function printResult(io: Io, ended: Ended, result: UploadResult, seconds:
     io.outJson(resultJson(ended, result, seconds));
     return EXIT.ok;
   }
-  io.out(`s3://${result.bucket}/${result.key}`);
-  for (const line of resultLines(result)) io.out(line);
   const rate = seconds > 0 ? `, ${bytes(Math.round(result.size / seconds))}/s` : '';
-  for (const line of fields(
-    [
-      ['took    ', `${seconds.toFixed(2)} s${rate}`],
-      ['Web UI', ended.webUi],
-    ],
-    '  ',
-  ))
-    io.out(line);
+  const more = [
+    ['took', `${seconds.toFixed(2)} s${rate}`],
+    ['Web UI', ended.webUi],
+  ] as const;
+  for (const line of resultLines(result, more)) io.out(line);
   return EXIT.ok;
 }
 
 /** What S3 holds now, a line each. */
-export function resultLines(result: UploadResult): string[] {
+export function resultLines(
+  result: UploadResult,
+  more: readonly (readonly [string, string | undefined])[] = [],
+): string[] {
   const size = result.size < 1024 ? '' : `${bytes(result.size)}, `;
-  const extra = result.bytesSent - result.size;
-  return fields(
-    [
-      ['size    ', `${size}${grouped(result.size)} bytes in ${plural(result.parts, 'part')}`],
-      ['etag', result.etag],
-      ['version', result.versionId],
-      ['checksum', `${result.checksum ?? 'none'} (${VERIFIED[result.verification]})`],
-      ['sent again', extra > 0 && result.bytesSent > 0 ? `${grouped(extra)} bytes` : undefined],
-    ],
-    '  ',
-  );
+  const again = result.bytesSent - result.size;
+  const rows = [
+    ['size', `${size}${plural(result.size, 'byte')} in ${plural(result.parts, 'part')}`],
+    ['etag', result.etag],
+    ['version', result.versionId],
+    ['checksum', `${result.checksum ?? 'none'} (${VERIFIED[result.verification]})`],
+    ['sent again', again > 0 ? plural(again, 'byte') : undefined],
+    ...more,
+  ] as const;
+  return [`s3://${result.bucket}/${result.key}`, ...fields(rows, '  ')];
 }
 
 const VERIFIED = {

@@ -5,7 +5,6 @@ import { GiB, KiB, MiB } from '../../core/limits.js';
  * Control characters, and those that turn the direction of writing: keys, messages and labels come from outside, and a
  * terminal would obey them.
  */
-// eslint-disable-next-line no-control-regex -- finding control characters is what it is for
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
 /** Those that JSON leaves as they are. */
 const UNSAFE_IN_JSON = /[\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;

@@ -1,5 +1,5 @@
 /** From an upload that runs to what is printed of its end; `put` and `watch` share it. */
-import { EXIT, LongshoreError } from '../../core/errors.js';
+import { EXIT, type LongshoreError } from '../../core/errors.js';
 import type { UploadState } from '../../core/states.js';
 import type { UploadProgress, UploadResult } from '../../core/uploads.js';
 import type { LongshoreClient, UploadView } from '../longshore-client.js';

@@ -1,6 +1,11 @@
 /** `longshore put`: starts an upload and watches it. */
 import { EXIT, LongshoreError } from '../../../core/errors.js';
-import { VERIFICATION_LEVELS, sourceLabel, type UploadOptions } from '../../../core/uploads.js';
+import {
+  VERIFICATION_LEVELS,
+  sourceLabel,
+  type UploadOptions,
+  type UploadResult,
+} from '../../../core/uploads.js';
 import { validateUpload } from '../../../core/validate.js';
 import { parseSize, type Config } from '../../../infra/config.js';
 import type { LongshoreClient, StartedUpload, StartUpload } from '../../longshore-client.js';
@@ -9,7 +14,7 @@ import { jsonError, printFailure, exitCodeOf } from '../failure.js';
 import { Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
 import { badUsage, count, pairs, type Connections } from '../options.js';
-import { printResult, resultJson, resultLines } from '../outcome.js';
+import { resultJson, resultLines } from '../outcome.js';
 import { createScreen } from '../screen.js';
 import type { Sealed } from '../sealing.js';
 import { configure, withClient } from '../session.js';
@@ -180,13 +185,12 @@ function beforeStart(io: Io): number {
 
 /** The same id and the same input, long done: its result is the answer, but nothing was sent now. */
 function refused(io: Io, { upload }: Asked, error: LongshoreError, seconds: number): number {
-  const result = error.cause as Parameters<typeof printResult>[2];
+  const result = error.cause as UploadResult;
   const ended = { id: upload.id ?? '', ...upload.destination, webUi: undefined };
   if (io.json) {
     io.outJson({ ...resultJson(ended, result, seconds), error: jsonError(error) });
   } else {
     printFailure(io, error);
-    io.out(`s3://${result.bucket}/${result.key}`);
     for (const line of resultLines(result)) io.out(line);
   }
   return exitCodeOf(error);

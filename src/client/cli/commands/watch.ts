@@ -1,6 +1,6 @@
 /** `longshore watch`: follows an upload to its end, whoever started it. */
 import { failureOfRow } from '../describe.js';
-import { EXIT } from '../../../core/errors.js';
+import { EXIT, LongshoreError } from '../../../core/errors.js';
 import type { UploadRow } from '../../../infra/catalog/uploads.js';
 import { findUpload } from '../find.js';
 import { Interrupts } from '../interrupts.js';
@@ -10,7 +10,6 @@ import { printFailed, printResult } from '../outcome.js';
 import { createScreen } from '../screen.js';
 import { configure, withClient } from '../session.js';
 import { isTerminal } from '../../../core/states.js';
-import { LongshoreError } from '../../../core/errors.js';
 import { watchToEnd } from '../watching.js';
 
 export interface WatchOptions extends Connections {
