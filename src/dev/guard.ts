@@ -37,6 +37,8 @@ interface WatchMessage extends GuardedProcess {
 type GuardMessage = { watch: WatchMessage } | { forget: number } | { close: true };
 
 const GRACE_MS = 5000;
+/** By this argument it is told from other processes. */
+export const GUARD_NAME = 'longshore-guard';
 
 /** `replaced` is told the pid of a new guard, when the one before was ended by someone. */
 export function startGuard(replaced: (pid: number) => void = () => undefined): Guard {
@@ -85,7 +87,7 @@ class PipedGuard implements Guard {
 
   #launch(): ChildProcess {
     const program = `const __name = (value) => value; (${guardMain.toString()})(require, ${GRACE_MS});`;
-    const child = spawn(process.execPath, ['-e', program, 'longshore-guard'], {
+    const child = spawn(process.execPath, ['-e', program, GUARD_NAME], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
       cwd: '/',

@@ -18,6 +18,17 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** False when it was gone already. */
+export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
 export function isSameProcess(pid: number, start: string | undefined): boolean {
   const now = processStart(pid);
   return now !== undefined && (start === undefined || now === start);

@@ -1,6 +1,7 @@
 /** Short-lived commands: run to the end, output captured, ended with all they started when the signal fires. */
 import { spawn } from 'node:child_process';
 import { setInterval } from 'node:timers';
+import { sendSignal } from './identity.js';
 
 export interface RunOptions {
   env: NodeJS.ProcessEnv;
@@ -30,7 +31,7 @@ export async function run(command: string, args: readonly string[], options: Run
     child.stdout.on('data', collect);
     child.stderr.on('data', collect);
     const end = (): void => {
-      if (child.pid !== undefined) killGroup(child.pid);
+      if (child.pid !== undefined) sendSignal(-child.pid, 'SIGKILL');
     };
     stop.addEventListener('abort', end, { once: true });
     child.once('error', (error) => {
@@ -49,14 +50,6 @@ export async function run(command: string, args: readonly string[], options: Run
         );
     });
   });
-}
-
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }
 
 /** Says what is done, then every two seconds for how long already. */

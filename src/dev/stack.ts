@@ -9,6 +9,7 @@ import { ensureBucket } from './bucket.js';
 import { startGuard } from './guard.js';
 import type { Guard } from './guard.js';
 import type { Lock } from './lock.js';
+import { endOrphans } from './orphans.js';
 import type { Part } from './parts/part.js';
 import { postgresUrl, startPostgres } from './parts/postgres.js';
 import { startTemporal } from './parts/temporal.js';
@@ -61,7 +62,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
 async function prepare(options: StackOptions, lock: Lock, guard: Guard): Promise<Stack> {
   const secrets = await ensureSecrets(options.dataDir);
-  const ports = await choosePorts(await readDevState(options.dataDir));
+  const former = await readDevState(options.dataDir);
+  // We have the lock: a run that says it is running was killed.
+  if (former?.status === 'running') await endOrphans(options.dataDir, former.pids, options.log);
+  const ports = await choosePorts(former);
   return new Stack(options, secrets, ports, lock, guard);
 }
 
@@ -93,6 +97,7 @@ export class Stack {
   readonly #postgresUrl: string;
   readonly #ownPostgres: boolean;
   #stopped: Promise<void> | undefined;
+  #saved: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly options: StackOptions,
@@ -143,7 +148,6 @@ export class Stack {
     if (this.#failure !== undefined) throw this.#failure.error;
     this.#abort.signal.throwIfAborted();
     await this.options.migrate?.(this.#postgresUrl);
-    await writeDevState(this.dataDir, this.state);
     if (this.options.worker) await this.start('worker');
   }
 
@@ -164,7 +168,7 @@ export class Stack {
     const part = await this.#launch(name);
     this.#parts.set(name, part);
     if (this.#stopped !== undefined) await part.stop();
-    else if (this.#parts.size > 1) await writeDevState(this.dataDir, this.state);
+    else await this.#save();
     return part;
   }
 
@@ -199,8 +203,16 @@ export class Stack {
     await this.#parts.get('worker')?.stop();
     await Promise.all([...this.#parts.values()].map((part) => part.stop()));
     await this.guard.close();
-    await writeDevState(this.dataDir, this.state);
+    await this.#save();
     await this.lock.release();
+  }
+
+  /** One after the other, each with what is true when its turn comes: parts start at the same time. */
+  async #save(): Promise<void> {
+    const turn = this.#saved.then(() => writeDevState(this.dataDir, this.state));
+    // The next one has its turn whatever became of this one, whose caller hears of it.
+    this.#saved = turn.catch(() => undefined);
+    await turn;
   }
 
   /** At once: the parts are ended hard, and recover at their next start. */

@@ -220,14 +220,23 @@ describe('the embedded stack', { timeout: 40_000 }, () => {
     expect(await sql('SELECT answer FROM kept ORDER BY 1')).toEqual([{ answer: 42 }, { answer: 43 }]);
     expect(await workflowState()).toBe('RUNNING');
 
-    // The same with the guard killed first: another one takes its place.
+    // The guard killed with it: the parts live on, and the next start ends them before it touches their files.
     process.kill(next.ready.pids['guard'] ?? 0, 'SIGKILL');
-    await until(() => next.dev.stderr.includes('another one watches now'));
     next.dev.child.kill('SIGKILL');
     await next.dev.exited;
+    expect(next.dev.living).toHaveLength(3);
+    const last = await Dev.up();
+    expect(next.dev.living).toEqual([]);
+    expect(last.dev.stderr).toContain('of an earlier run');
+
+    // The guard killed first: another one takes its place.
+    process.kill(last.ready.pids['guard'] ?? 0, 'SIGKILL');
+    await until(() => last.dev.stderr.includes('another one watches now'));
+    last.dev.child.kill('SIGKILL');
+    await last.dev.exited;
     await until(
-      () => next.dev.living.length === 0,
-      () => `left: ${next.dev.living.join()}`,
+      () => last.dev.living.length === 0,
+      () => `left: ${last.dev.living.join()}`,
     );
   });
 

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 import { LongshoreError } from '../../core/errors.js';
-import { commandLine, isAlive } from '../identity.js';
+import { commandLine, isAlive, sendSignal } from '../identity.js';
 import { readIfThere } from '../lock.js';
 import { LOOPBACK } from '../ports.js';
 import { run } from '../run.js';
@@ -194,7 +194,7 @@ async function clearStalePid(dataFolder: string, log: (line: string) => void): P
     return;
   }
   log(`postgres: a server of an earlier run (pid ${pid}) still holds the data; it is shut down`);
-  process.kill(pid, 'SIGINT');
+  sendSignal(pid, 'SIGINT');
   const began = performance.now();
   while (isAlive(pid)) {
     if (performance.now() - began > ORPHAN_TIMEOUT_MS) {

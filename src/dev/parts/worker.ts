@@ -33,7 +33,11 @@ export async function startWorker(options: StartWorkerOptions): Promise<WorkerPa
       options.dataDir,
       ...(options.args ?? []),
     ],
-    env: { ...options.env, LONGSHORE_HEALTH_PORT: String(options.healthPort) },
+    env: {
+      ...options.env,
+      LONGSHORE_HEALTH_HOST: LOOPBACK,
+      LONGSHORE_HEALTH_PORT: String(options.healthPort),
+    },
     logFile: join(options.dataDir, 'logs', 'worker.log'),
     guard: options.guard,
     stopSignal: 'SIGTERM',
