@@ -4,10 +4,10 @@ import { LongshoreError } from '../core/errors.js';
 import { crcToBase64, Ledger, type LedgerEntry } from '../core/ledger.js';
 import { partRange } from '../core/part-plan.js';
 import type { CompleteInput, PartsPlan, StoredObject } from '../core/uploads.js';
-import type { CompletedPart, CompleteRequest, ObjectStore } from '../infra/s3/store.js';
+import { carriesToken, type CompletedPart, type CompleteRequest, type ObjectStore } from '../infra/s3/store.js';
 import type { Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
-import { settle } from './objects.js';
+import { headIfAllowed, settle } from './objects.js';
 
 interface CompleteDeps {
   store: ObjectStore;
@@ -30,6 +30,7 @@ export function createComplete({ store, sources }: CompleteDeps): (input: Comple
       attempt.fence();
       try {
         const answer = await store.completeMultipartUpload(request, attempt.signal);
+        if (attempt.previous > 0) await confirm(store, input, attempt.signal);
         return {
           etag: answer.etag,
           size: input.size,
@@ -46,6 +47,20 @@ export function createComplete({ store, sources }: CompleteDeps): (input: Comple
         return checked(found, crc32, input.size);
       }
     });
+}
+
+/**
+ * Some servers call an upload complete, when asked again, as soon as any object is at the key. After an attempt whose
+ * outcome nobody knows, only our token proves that it is ours.
+ */
+async function confirm(store: ObjectStore, { upload, created }: CompleteInput, signal: AbortSignal): Promise<void> {
+  const { destination } = upload;
+  const head = await headIfAllowed(store, destination, signal);
+  if (head === 'unknown' || (head !== undefined && carriesToken(head, created.token))) return;
+  throw new LongshoreError('NoSuchUpload', 'the server says complete, but the object at the key is not ours', {
+    op: 'CompleteMultipartUpload',
+    key: `s3://${destination.bucket}/${destination.key}`,
+  });
 }
 
 async function checkSource(sources: Sources, { inspection }: CompleteInput, signal: AbortSignal): Promise<void> {

@@ -8,7 +8,7 @@ import type {
   TruthToken,
   UploadObjectInput,
 } from '../core/uploads.js';
-import { carriesToken, holderOf, type ObjectAttributes, type ObjectHead, type ObjectStore } from '../infra/s3/store.js';
+import { carriesToken, holderOf, type ObjectAttributes, type ObjectHead, type ObjectRef, type ObjectStore } from '../infra/s3/store.js';
 
 export function attributesOf({ options }: Inspection, token: Record<string, string>): ObjectAttributes {
   const { contentType, cacheControl, metadata, tags, storageClass, encryption } = options;
@@ -22,14 +22,23 @@ export function attributesOf({ options }: Inspection, token: Record<string, stri
   };
 }
 
-/** What the key holds; `unknown` where the credentials may not look. */
-export async function holderAt(store: ObjectStore, at: Destination, signal: AbortSignal): Promise<KeyHolder> {
+/** HEAD, or `unknown` where the credentials may not look. */
+export async function headIfAllowed(
+  store: ObjectStore,
+  at: ObjectRef,
+  signal: AbortSignal,
+): Promise<ObjectHead | undefined | 'unknown'> {
   try {
-    return holderOf(await store.headObject(at, signal));
+    return await store.headObject(at, signal);
   } catch (error) {
     if (error instanceof LongshoreError && error.code === 'AccessDenied') return 'unknown';
     throw error;
   }
+}
+
+export async function holderAt(store: ObjectStore, at: Destination, signal: AbortSignal): Promise<KeyHolder> {
+  const head = await headIfAllowed(store, at, signal);
+  return head === 'unknown' ? head : holderOf(head);
 }
 
 /**
@@ -56,14 +65,8 @@ export async function settle(
   token: TruthToken,
   signal: AbortSignal,
 ): Promise<StoredObject | null> {
-  let head: ObjectHead | undefined;
-  try {
-    head = await store.headObject(destination, signal);
-  } catch (error) {
-    if (error instanceof LongshoreError && error.code === 'AccessDenied') return null;
-    throw error;
-  }
-  if (head === undefined || !carriesToken(head, token)) return null;
+  const head = await headIfAllowed(store, destination, signal);
+  if (head === undefined || head === 'unknown' || !carriesToken(head, token)) return null;
   const { size } = inspection.source;
   if (size !== null && head.size !== size) return null;
   return storedFrom(head, token);

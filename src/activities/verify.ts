@@ -3,6 +3,7 @@ import { LongshoreError } from '../core/errors.js';
 import { VERIFICATION_LEVELS, type StoredObject, type Verification, type VerifiedObject, type VerifyInput } from '../core/uploads.js';
 import { carriesToken, type ObjectHead, type ObjectStore } from '../infra/s3/store.js';
 import { attempting } from './attempt.js';
+import { headIfAllowed } from './objects.js';
 
 export function createVerifyObject({ store }: { store: ObjectStore }): (input: VerifyInput) => Promise<VerifiedObject> {
   return async (input) =>
@@ -10,26 +11,13 @@ export function createVerifyObject({ store }: { store: ObjectStore }): (input: V
       const { stored, upload } = input;
       const key = `s3://${upload.destination.bucket}/${upload.destination.key}`;
       const version = stored.versionId === undefined ? {} : { versionId: stored.versionId };
-      const head = await look(store, { ...upload.destination, ...version }, signal);
-      if (head !== 'denied') compare(head, stored, key);
+      // Without permission to read, the answers to our requests are all that vouches for the object.
+      const head = await headIfAllowed(store, { ...upload.destination, ...version }, signal);
+      if (head !== 'unknown') compare(head, stored, key);
       const verification = levelOf(head, stored);
       demand(verification, upload.options.demand, key);
       return { verification, size: stored.size, etag: stored.etag, ...version };
     });
-}
-
-/** Without permission to read, the answers to our requests are all that vouches for the object. */
-async function look(
-  store: ObjectStore,
-  ref: Parameters<ObjectStore['headObject']>[0],
-  signal: AbortSignal,
-): Promise<ObjectHead | undefined | 'denied'> {
-  try {
-    return await store.headObject(ref, signal);
-  } catch (error) {
-    if (error instanceof LongshoreError && error.code === 'AccessDenied') return 'denied';
-    throw error;
-  }
 }
 
 function compare(head: ObjectHead | undefined, stored: StoredObject, key: string): void {
@@ -47,8 +35,8 @@ function compare(head: ObjectHead | undefined, stored: StoredObject, key: string
   }
 }
 
-function levelOf(head: ObjectHead | undefined | 'denied', stored: StoredObject): Verification {
-  const seen = head === 'denied' ? undefined : head?.crc32;
+function levelOf(head: ObjectHead | undefined | 'unknown', stored: StoredObject): Verification {
+  const seen = head === 'unknown' ? undefined : head?.crc32;
   if (seen !== undefined && seen === stored.crc32) return 'full';
   return stored.checksumAccepted ? 'server' : 'size';
 }

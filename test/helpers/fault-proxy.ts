@@ -144,7 +144,7 @@ export class FaultProxy {
     } catch (error) {
       if (error instanceof Ended || this.#closing.signal.aborted) return;
       // A break on one side is passed on as a break to the other, which is what a proxy's client would see.
-      request.socket.destroy();
+      request.destroy();
     }
   }
 
@@ -210,7 +210,7 @@ export class FaultProxy {
     request.once('close', () => request.complete || broken());
     exchange.response.once('close', () => exchange.response.writableFinished || broken());
     try {
-      await this.#receive(exchange, outgoing, spoiler);
+      await this.#receive(exchange, { outgoing, answered }, spoiler);
     } catch (error) {
       outgoing.destroy();
       throw error;
@@ -221,9 +221,12 @@ export class FaultProxy {
   /** Reads the request's body, at the pace allowed, up to where it is to break. */
   async #receive(
     exchange: Exchange,
-    outgoing: ClientRequest | undefined,
+    server: Upstream | undefined,
     spoiler: Action | undefined,
   ): Promise<void> {
+    let early = false;
+    // A server that refuses may answer before it has the body, and never read the rest.
+    const refused = server?.answered.then(() => void (early = true)).catch(() => undefined);
     const limit = breakPoint(spoiler);
     if (limit === 0) await this.#break(exchange, spoiler);
     const paced = exchange.struck.filter(({ action }) => action.kind === 'bandwidth');
@@ -233,11 +236,11 @@ export class FaultProxy {
         exchange.call.bytes += piece.length;
         this.#bytesReceived += piece.length;
         this.lastByteAt = performance.now();
-        if (outgoing !== undefined) await send(outgoing, piece);
+        if (server !== undefined && !early) await Promise.race([send(server.outgoing, piece), refused]);
         if (exchange.call.bytes >= limit) await this.#break(exchange, spoiler);
       }
     }
-    outgoing?.end();
+    if (!early) server?.outgoing.end();
   }
 
   async #break(exchange: Exchange, spoiler: Action | undefined): Promise<never> {
@@ -277,6 +280,11 @@ export class FaultProxy {
       exchange.response.end(reply.body);
     }
   }
+}
+
+interface Upstream {
+  outgoing: ClientRequest;
+  answered: Promise<IncomingMessage>;
 }
 
 interface Exchange {
