@@ -14,6 +14,8 @@ import { processStart } from './identity.js';
 
 export interface Guard {
   readonly pid: number;
+  /** Settles once it watches; rejects when it cannot. Parts should not start before. */
+  readonly ready: Promise<void>;
   /** From now on this process is ended, `signal` first, when the starter dies. */
   watch(process: GuardedProcess): void;
   /** It has ended, or is left alone from now on. */
@@ -40,18 +42,24 @@ const GRACE_MS = 5000;
 /** By this argument it is told from other processes. */
 export const GUARD_NAME = 'longshore-guard';
 
-/** `replaced` is told the pid of a new guard, when the one before was ended by someone. */
-export function startGuard(replaced: (pid: number) => void = () => undefined): Guard {
-  return new PipedGuard(replaced);
+/** `told` hears what becomes of the guard itself, in words for a person. */
+export function startGuard(told: (line: string) => void = () => undefined): Guard {
+  return new PipedGuard(told);
 }
 
 class PipedGuard implements Guard {
   readonly #watched = new Map<number, WatchMessage>();
+  readonly ready: Promise<void>;
   #child: ChildProcess;
   #closing = false;
 
-  constructor(private readonly replaced: (pid: number) => void) {
+  constructor(private readonly told: (line: string) => void) {
     this.#child = this.#launch();
+    this.ready = this.#hello(this.#child);
+    // Who does not wait for it is told all the same.
+    this.ready.catch((error: unknown) => {
+      if (!this.#closing) this.told(String(error));
+    });
   }
 
   get pid(): number {
@@ -86,32 +94,46 @@ class PipedGuard implements Guard {
   }
 
   #launch(): ChildProcess {
+    // Tools that compile with names kept wrap functions in a helper of this name.
     const program = `const __name = (value) => value; (${guardMain.toString()})(require, ${GRACE_MS});`;
     const child = spawn(process.execPath, ['-e', program, GUARD_NAME], {
-      stdio: ['pipe', 'ignore', 'ignore'],
+      stdio: ['pipe', 'pipe', 'ignore'],
       detached: true,
       cwd: '/',
       env: {},
     });
-    // A guard that was killed is replaced; a write to the dead one in between is repeated by the replay.
+    // A guard that was killed is replaced, and told everything again: a write to the dead one is no loss.
     child.stdin.on('error', () => undefined);
-    child.once('exit', () => this.#relaunch());
-    child.once('error', (error) => {
-      throw new LongshoreError('Internal', 'the guard process cannot be started', {
-        op: 'spawn',
-        cause: error,
-      });
-    });
     child.unref();
-    (child.stdin as unknown as { unref(): void }).unref();
+    for (const pipe of [child.stdin, child.stdout]) (pipe as unknown as { unref(): void }).unref();
     return child;
   }
 
-  #relaunch(): void {
+  /** Its first word; from then on it is replaced when someone ends it. One that cannot start is not tried again. */
+  async #hello(child: ChildProcess): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const failed = (cause: unknown): void =>
+        reject(new LongshoreError('Internal', 'the guard process does not start', { op: 'spawn', cause }));
+      child.once('exit', failed);
+      child.once('error', failed);
+      child.stdout?.once('data', () => resolve());
+      // Waiting for it keeps this process alive; being watched later must not.
+      child.ref();
+    });
+    child.unref();
+    child.once('exit', () => void this.#replace());
+  }
+
+  async #replace(): Promise<void> {
     if (this.#closing) return;
     this.#child = this.#launch();
     for (const watch of this.#watched.values()) this.#send({ watch });
-    this.replaced(this.pid);
+    try {
+      await this.#hello(this.#child);
+      this.told(`the guard was ended; another one watches now (pid ${this.pid})`);
+    } catch (error) {
+      this.told(`${String(error)}; if this process is killed hard, its parts live on`);
+    }
   }
 }
 
@@ -119,55 +141,53 @@ class PipedGuard implements Guard {
 function guardMain(load: NodeJS.Require, graceMs: number): void {
   const fs = load('node:fs') as typeof fileSystem;
   const { execFileSync } = load('node:child_process') as typeof childProcess;
-  const watched = new Map<number, { pid: number; signal: NodeJS.Signals; start?: string }>();
+  const watched = new Map<number, WatchMessage>();
   let text = '';
 
-  const startOf = (pid: number): string | undefined => {
-    try {
-      if (process.platform !== 'linux') {
-        return execFileSync('/bin/ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+  // Methods, not named functions: nothing that a bundler wraps in a helper which this text would lack.
+  const guard = {
+    startOf(pid: number): string | undefined {
+      try {
+        if (process.platform !== 'linux') {
+          return execFileSync('/bin/ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+        }
+        const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+        const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        return fields[0] === 'Z' ? undefined : fields[19];
+      } catch {
+        // It is gone.
+        return undefined;
       }
-      const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return fields[0] === 'Z' ? undefined : fields[19];
-    } catch {
-      // It is gone.
-      return undefined;
-    }
-  };
-  const lives = (entry: { pid: number; start?: string }): boolean => {
-    const start = startOf(entry.pid);
-    return start !== undefined && (entry.start === undefined || entry.start === start);
-  };
-  const send = (entry: { pid: number; start?: string }, signal: NodeJS.Signals): void => {
-    if (!lives(entry)) return;
-    try {
-      process.kill(entry.pid, signal);
-    } catch {
-      // It went in this moment, which is what was wanted.
-    }
-  };
-  const endAll = (): void => {
-    const entries = [...watched.values()];
-    for (const entry of entries) send(entry, entry.signal);
-    const began = Date.now();
-    const timer = setInterval(() => {
-      if (!entries.some(lives)) {
-        clearInterval(timer);
-      } else if (Date.now() - began > graceMs) {
-        for (const entry of entries) send(entry, 'SIGKILL');
+    },
+    lives(entry: WatchMessage): boolean {
+      const start = guard.startOf(entry.pid);
+      return start !== undefined && (entry.start === undefined || entry.start === start);
+    },
+    send(entry: WatchMessage, signal: NodeJS.Signals): void {
+      if (!guard.lives(entry)) return;
+      try {
+        process.kill(entry.pid, signal);
+      } catch {
+        // It went in this moment, which is what was wanted.
       }
-    }, 50);
-  };
-  const obey = (line: string): void => {
-    const message = JSON.parse(line) as {
-      watch?: { pid: number; signal: NodeJS.Signals; start?: string };
-      forget?: number;
-      close?: true;
-    };
-    if (message.watch !== undefined) watched.set(message.watch.pid, message.watch);
-    if (message.forget !== undefined) watched.delete(message.forget);
-    if (message.close === true) watched.clear();
+    },
+    endAll(): void {
+      const entries = [...watched.values()];
+      for (const entry of entries) guard.send(entry, entry.signal);
+      const began = Date.now();
+      const timer = setInterval(() => {
+        if (!entries.some((entry) => guard.lives(entry))) clearInterval(timer);
+        else if (Date.now() - began > graceMs) {
+          for (const entry of entries) guard.send(entry, 'SIGKILL');
+        }
+      }, 50);
+    },
+    obey(line: string): void {
+      const message = JSON.parse(line) as { watch?: WatchMessage; forget?: number; close?: true };
+      if (message.watch !== undefined) watched.set(message.watch.pid, message.watch);
+      if (message.forget !== undefined) watched.delete(message.forget);
+      if (message.close === true) watched.clear();
+    },
   };
 
   // What ends the starter must not end its guard.
@@ -177,7 +197,10 @@ function guardMain(load: NodeJS.Require, graceMs: number): void {
     text += chunk;
     const lines = text.split('\n');
     text = lines.pop() ?? '';
-    lines.forEach(obey);
+    for (const line of lines) guard.obey(line);
   });
-  process.stdin.on('close', endAll);
+  process.stdin.on('close', () => guard.endAll());
+  // The starter may be gone before it reads this.
+  process.stdout.on('error', () => undefined);
+  process.stdout.write('ready');
 }

@@ -45,7 +45,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = resolve(options.dataDir);
   await ensureDataDir(dataDir);
   const lock = await lockDataDir(dataDir);
-  const guard = startGuard((pid) => options.log(`the guard was ended; another one watches now (pid ${pid})`));
+  const guard = startGuard(options.log);
   const stack = await prepare({ ...options, dataDir }, lock, guard).catch(async (error: unknown) => {
     await guard.close();
     await lock.release();
@@ -61,6 +61,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 }
 
 async function prepare(options: StackOptions, lock: Lock, guard: Guard): Promise<Stack> {
+  await guard.ready;
   const secrets = await ensureSecrets(options.dataDir);
   const former = await readDevState(options.dataDir);
   // We have the lock: a run that says it is running was killed.
