@@ -11,6 +11,7 @@ import {
 } from '@aws-sdk/client-s3';
 import type { BucketLocationConstraint, CompleteMultipartUploadCommandOutput } from '@aws-sdk/client-s3';
 import { attributeFields, demandEncryption } from './attributes.js';
+import type { EncryptionAnswer } from './attributes.js';
 import { createCredentialSource } from './credentials.js';
 import type { CredentialSource } from './credentials.js';
 import { explainingResets } from './resets.js';
@@ -19,7 +20,7 @@ import { calling, createSdkClient, hasCode, required } from './sdk-client.js';
 import type { SdkContext } from './sdk-client.js';
 import { copyCalls } from './sdk-copies.js';
 import { readCalls } from './sdk-reads.js';
-import type { Body, CompleteRequest, ObjectStore, StoreConfig } from './store.js';
+import type { Body, CompleteRequest, ObjectStore, StoreConfig, UploadRef } from './store.js';
 
 /** `credentials` is given when they are shared with the lean path. */
 export function createSdkStore(
@@ -88,26 +89,7 @@ function multipartCalls(context: SdkContext): MultipartCalls {
   const abort = abortCall(context);
   return {
     abortMultipartUpload: abort,
-    async createMultipartUpload(request, signal) {
-      const { bucket, key, checksum } = request;
-      const site: CallSite = { op: 'CreateMultipartUpload', bucket, key };
-      const command = new CreateMultipartUploadCommand({
-        Bucket: bucket,
-        Key: key,
-        ...attributeFields(site, request),
-        ...(checksum ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
-      });
-      const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
-      const s3UploadId = required(site, 'UploadId', answer.UploadId);
-      try {
-        const { ServerSideEncryption: algorithm, SSEKMSKeyId: kmsKeyId } = answer;
-        demandEncryption(site, request.encryption, { algorithm, kmsKeyId });
-      } catch (error) {
-        await abort({ bucket, key, s3UploadId }, signal);
-        throw error;
-      }
-      return { s3UploadId };
-    },
+    createMultipartUpload: createCall(context, abort),
     async uploadPart(request, signal) {
       const { bucket, key, s3UploadId, partNumber, body, crc32 } = request;
       const site: CallSite = { op: 'UploadPart', bucket, key };
@@ -140,6 +122,64 @@ function multipartCalls(context: SdkContext): MultipartCalls {
       };
     },
   };
+}
+
+function createCall(
+  context: SdkContext,
+  abort: ObjectStore['abortMultipartUpload'],
+): ObjectStore['createMultipartUpload'] {
+  const { client, run } = context;
+  return async (request, signal) => {
+    const { bucket, key, checksum, encryption } = request;
+    const site: CallSite = { op: 'CreateMultipartUpload', bucket, key };
+    const command = new CreateMultipartUploadCommand({
+      Bucket: bucket,
+      Key: key,
+      ...attributeFields(site, request),
+      ...(checksum ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
+    });
+    const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+    const s3UploadId = required(site, 'UploadId', answer.UploadId);
+    const upload = { bucket, key, s3UploadId };
+    if (encryption !== undefined) {
+      try {
+        const said = { algorithm: answer.ServerSideEncryption, kmsKeyId: answer.SSEKMSKeyId };
+        const silent = said.algorithm === undefined;
+        demandEncryption(
+          site,
+          encryption,
+          silent ? await askByPart(context, { ...upload, checksum }, signal) : said,
+        );
+      } catch (error) {
+        await abort(upload, signal);
+        throw error;
+      }
+    }
+    return { s3UploadId };
+  };
+}
+
+/**
+ * MinIO encrypts, but says so only in its answers to parts. An empty first part asks it before any byte of the object
+ * goes; the real one replaces it.
+ */
+async function askByPart(
+  { client, run }: SdkContext,
+  { bucket, key, s3UploadId, checksum }: UploadRef & { checksum: boolean },
+  signal: AbortSignal,
+): Promise<EncryptionAnswer> {
+  const command = new UploadPartCommand({
+    Bucket: bucket,
+    Key: key,
+    UploadId: s3UploadId,
+    PartNumber: 1,
+    Body: Buffer.alloc(0),
+    ContentLength: 0,
+    ...(checksum ? { ChecksumCRC32: 'AAAAAA==' } : {}),
+  });
+  const site: CallSite = { op: 'UploadPart', bucket, key };
+  const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+  return { algorithm: answer.ServerSideEncryption, kmsKeyId: answer.SSEKMSKeyId };
 }
 
 function abortCall({ client, run }: SdkContext): ObjectStore['abortMultipartUpload'] {
