@@ -10,7 +10,7 @@ import {
 import type { OrchestrationActivities } from '../activities/catalog.js';
 import type { TransferActivities } from '../activities/uploads.js';
 import { ERRORS } from '../core/errors.js';
-import type { UploadState } from '../core/states.js';
+import { isTerminal, type UploadState } from '../core/states.js';
 import {
   cancelSignal,
   pauseSignal,
@@ -89,7 +89,7 @@ class ObjectUpload {
 
   private get state(): UploadState {
     const { standing } = this.control;
-    return standing === 'running' ? this.phase : standing;
+    return standing === 'running' || isTerminal(this.phase) ? this.phase : standing;
   }
 
   private async transfer(): Promise<{ stored: StoredObject; inspection: Inspection }> {
