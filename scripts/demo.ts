@@ -283,6 +283,8 @@ async function main(): Promise<number> {
     tell.title('Longshore: an upload that survives kill -9');
     const right = await demo(options, tell, stopping.signal);
     tell.end(right ? 'Everything matches.' : 'Something does not match.');
+    if (!options.keep)
+      tell.end('`npm run demo -- --keep` leaves the stack up, to look at the upload in the Web UI.');
     return right ? 0 : 1;
   } catch (caught) {
     const error: unknown = stopping.signal.aborted ? stopping.signal.reason : caught;
