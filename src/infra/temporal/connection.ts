@@ -4,11 +4,14 @@ import { LongshoreError } from '../../core/errors.js';
 import type { TemporalConfig } from '../config.js';
 
 const CONNECT_TIMEOUT = '5 seconds';
+/** gRPC's own pause between tries grows to two minutes: whoever waits for an upload would wait that long for nothing. */
+const RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 250, 'grpc.max_reconnect_backoff_ms': 2_000 };
 
 export interface TemporalAddress {
   address: string;
   apiKey?: string;
   tls?: TLSConfig | boolean;
+  metadata?: Record<string, string>;
 }
 
 /** What both kinds of connection, the client's and the worker's, are opened with. */
@@ -17,13 +20,18 @@ export function connectionOptions(config: TemporalConfig): TemporalAddress {
     address: config.address,
     ...(config.apiKey === undefined ? {} : { apiKey: config.apiKey }),
     ...(config.tls === undefined ? {} : { tls: config.tls as TLSConfig | boolean }),
+    ...(config.metadata === undefined ? {} : { metadata: config.metadata }),
   };
 }
 
 /** Throws TemporalUnavailable after five seconds without an answer. */
 export async function connectTemporal(config: TemporalConfig): Promise<Connection> {
   try {
-    return await Connection.connect({ ...connectionOptions(config), connectTimeout: CONNECT_TIMEOUT });
+    return await Connection.connect({
+      ...connectionOptions(config),
+      connectTimeout: CONNECT_TIMEOUT,
+      channelArgs: RECONNECT,
+    });
   } catch (error) {
     throw unavailable(config, 'connect', error);
   }
