@@ -1,6 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { bar, progressLine, Speed } from '../../src/client/cli/progress-line.js';
-import { bytes, bytesOf, clean, cleanLines, duration, fields, jsonLine, table } from '../../src/client/cli/text.js';
+import {
+  bytes,
+  bytesOf,
+  clean,
+  cleanLines,
+  duration,
+  fields,
+  jsonLine,
+  table,
+} from '../../src/client/cli/text.js';
 import type { UploadProgress } from '../../src/core/uploads.js';
 
 const MiB = 1024 * 1024;
@@ -24,8 +33,25 @@ describe('foreign text', () => {
   });
 
   test('does not break the columns of a table', () => {
-    expect(table(['ID', 'KEY'], [['1', 'a\nb'], ['22', '😀']])).toEqual(['ID  KEY', '1   a\\nb', '22  😀']);
-    expect(fields([['a', 'x'], ['longer', 'y'], ['none', null]], ' ')).toEqual([' a       x', ' longer  y']);
+    expect(
+      table(
+        ['ID', 'KEY'],
+        [
+          ['1', 'a\nb'],
+          ['22', '😀'],
+        ],
+      ),
+    ).toEqual(['ID  KEY', '1   a\\nb', '22  😀']);
+    expect(
+      fields(
+        [
+          ['a', 'x'],
+          ['longer', 'y'],
+          ['none', null],
+        ],
+        ' ',
+      ),
+    ).toEqual([' a       x', ' longer  y']);
   });
 });
 

@@ -66,7 +66,9 @@ describe('usage', () => {
 });
 
 describe('failures', () => {
-  const failure = new LongshoreError('AccessDenied', 'PutObject s3://b/\u001b[31mk: denied', { op: 'PutObject' });
+  const failure = new LongshoreError('AccessDenied', 'PutObject s3://b/\u001b[31mk: denied', {
+    op: 'PutObject',
+  });
 
   test('name the code and the way out, and no stack', () => {
     const { io, out, err } = captured();
