@@ -1,10 +1,15 @@
 /** `completeMultipartUpload`: makes an object of the parts, once. */
 import { combineCrc32 } from '../core/crc32.js';
 import { LongshoreError } from '../core/errors.js';
-import { crcToBase64, Ledger, type LedgerEntry } from '../core/ledger.js';
+import { crcToBase64, Ledger, type LedgerEntry } from './ledger.js';
 import { partRange } from '../core/part-plan.js';
 import type { CompleteInput, PartsPlan, StoredObject } from '../core/uploads.js';
-import { carriesToken, type CompletedPart, type CompleteRequest, type ObjectStore } from '../infra/s3/store.js';
+import {
+  carriesToken,
+  type CompletedPart,
+  type CompleteRequest,
+  type ObjectStore,
+} from '../infra/s3/store.js';
 import type { Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
 import { headIfAllowed, settle } from './objects.js';
@@ -17,11 +22,15 @@ interface CompleteDeps {
 /** Answers after which the object may be there all the same: our own earlier Complete may have brought them about. */
 const AMBIGUOUS = new Set(['NoSuchUpload', 'PreconditionFailed', 'AccessDenied', 'UploadConflict']);
 
-export function createComplete({ store, sources }: CompleteDeps): (input: CompleteInput) => Promise<StoredObject> {
+export function createComplete({
+  store,
+  sources,
+}: CompleteDeps): (input: CompleteInput) => Promise<StoredObject> {
   return async (input) =>
     await attempting(async (attempt) => {
       const { upload, inspection, created } = input;
-      const find = (): Promise<StoredObject | null> => settle(store, upload, inspection, created.token, attempt.signal);
+      const find = (): Promise<StoredObject | null> =>
+        settle(store, upload, inspection, created.token, attempt.signal);
       const { request, crc32 } = completion(input);
       // An earlier attempt's Complete may have gone through though its answer was lost.
       const earlier = attempt.previous > 0 ? await find() : null;
@@ -53,17 +62,29 @@ export function createComplete({ store, sources }: CompleteDeps): (input: Comple
  * Some servers call an upload complete, when asked again, as soon as any object is at the key. After an attempt whose
  * outcome nobody knows, only our token proves that it is ours.
  */
-async function confirm(store: ObjectStore, { upload, created }: CompleteInput, signal: AbortSignal): Promise<void> {
+async function confirm(
+  store: ObjectStore,
+  { upload, created }: CompleteInput,
+  signal: AbortSignal,
+): Promise<void> {
   const { destination } = upload;
   const head = await headIfAllowed(store, destination, signal);
   if (head === 'unknown' || (head !== undefined && carriesToken(head, created.token))) return;
-  throw new LongshoreError('NoSuchUpload', 'the server says complete, but the object at the key is not ours', {
-    op: 'CompleteMultipartUpload',
-    key: `s3://${destination.bucket}/${destination.key}`,
-  });
+  throw new LongshoreError(
+    'NoSuchUpload',
+    'the server says complete, but the object at the key is not ours',
+    {
+      op: 'CompleteMultipartUpload',
+      key: `s3://${destination.bucket}/${destination.key}`,
+    },
+  );
 }
 
-async function checkSource(sources: Sources, { inspection }: CompleteInput, signal: AbortSignal): Promise<void> {
+async function checkSource(
+  sources: Sources,
+  { inspection }: CompleteInput,
+  signal: AbortSignal,
+): Promise<void> {
   const source = await sources.open(inspection.source, signal);
   try {
     await source.check(signal);
@@ -89,7 +110,10 @@ function completion(input: CompleteInput): { request: CompleteRequest; crc32: st
   const parts = numbers.map((partNumber): CompletedPart => {
     const { etag, crc } = ledger.get(partNumber) as LedgerEntry;
     const { offset, length } = partRange(plan, partNumber);
-    whole = whole === undefined || crc === undefined ? undefined : combineCrc32(whole, crc, Math.min(length, size - offset));
+    whole =
+      whole === undefined || crc === undefined
+        ? undefined
+        : combineCrc32(whole, crc, Math.min(length, size - offset));
     return { partNumber, etag, ...(crc === undefined ? {} : { crc32: crcToBase64(crc) }) };
   });
   const crc32 = whole === undefined ? undefined : crcToBase64(whole);
@@ -107,7 +131,8 @@ function completion(input: CompleteInput): { request: CompleteRequest; crc32: st
 
 /** An object that we found carries our token; it is success only if it is what we sent. */
 function checked(found: StoredObject, crc32: string | undefined, size: number): StoredObject {
-  const differs = found.size !== size || (crc32 !== undefined && found.crc32 !== undefined && found.crc32 !== crc32);
+  const differs =
+    found.size !== size || (crc32 !== undefined && found.crc32 !== undefined && found.crc32 !== crc32);
   if (differs) {
     const message = `the object has ${found.size} bytes and CRC32 ${found.crc32 ?? 'unknown'}, not ${size} and ${crc32 ?? 'none'}`;
     throw new LongshoreError('VerificationFailed', message, { op: 'CompleteMultipartUpload' });

@@ -45,7 +45,11 @@ export class Cutter {
     return await cutting;
   }
 
-  private async cut(part: number, acquire: () => Promise<Buffer>, length: number): Promise<Piece | undefined> {
+  private async cut(
+    part: number,
+    acquire: () => Promise<Buffer>,
+    length: number,
+  ): Promise<Piece | undefined> {
     if (this.end !== undefined) return undefined;
     const buffer = await acquire();
     const filled = await this.fill(buffer.subarray(0, length));

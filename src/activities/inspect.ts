@@ -41,17 +41,27 @@ export function createInspectSource(deps: InspectDeps): (input: UploadObjectInpu
     checkExpectedSize(input, look);
     const options = resolveOptions(input, look, deps.defaults);
     const plan = planTransfer(look, options, deps);
-    return { source: look.pinned, plan, options: limitInFlight(options, plan), maxGenerations: MAX_GENERATIONS };
+    return {
+      source: look.pinned,
+      plan,
+      options: limitInFlight(options, plan),
+      maxGenerations: MAX_GENERATIONS,
+    };
   };
 }
 
 function checkExpectedSize({ source, options }: UploadObjectInput, { pinned }: SourceLook): void {
-  if (options.expectedSize === undefined || pinned.size === null || pinned.size === options.expectedSize) return;
+  if (options.expectedSize === undefined || pinned.size === null || pinned.size === options.expectedSize)
+    return;
   const message = `the source has ${pinned.size} bytes, not ${options.expectedSize}`;
   throw new LongshoreError('SizeMismatch', message, { op: 'inspect', key: sourceLabel(source) });
 }
 
-function resolveOptions(input: UploadObjectInput, look: SourceLook, defaults: UploadDefaults): ResolvedOptions {
+function resolveOptions(
+  input: UploadObjectInput,
+  look: SourceLook,
+  defaults: UploadDefaults,
+): ResolvedOptions {
   const encryption = input.options.encryption ?? defaults.encryption;
   return {
     ...input.options,
@@ -62,7 +72,11 @@ function resolveOptions(input: UploadObjectInput, look: SourceLook, defaults: Up
   };
 }
 
-function planTransfer(look: SourceLook, options: ResolvedOptions, { defaults, profile }: InspectDeps): TransferPlan {
+function planTransfer(
+  look: SourceLook,
+  options: ResolvedOptions,
+  { defaults, profile }: InspectDeps,
+): TransferPlan {
   const { pinned } = look;
   const serverSide = pinned.kind === 'object' && pinned.serverSide;
   // Whether a server really encrypts shows in an answer; a multipart upload's comes before any byte is at the key.
@@ -71,14 +85,17 @@ function planTransfer(look: SourceLook, options: ResolvedOptions, { defaults, pr
   }
   const asked = options.partSize ?? (serverSide ? COPY_PART_SIZE : defaults.partSize);
   const parts =
-    pinned.size === null ? planUnknown(defaults.expectedMax, asked, profile) : planParts(pinned.size, asked, profile);
-  return windowed(parts, serverSide ? 'copy' : look.access);
+    pinned.size === null
+      ? planUnknown(defaults.expectedMax, asked, profile)
+      : planParts(pinned.size, asked, profile);
+  return windowed(parts, serverSide ? 'copy' : look.access, profile.maxParts);
 }
 
-function windowed(parts: PartPlan, mode: PartsPlan['mode']): PartsPlan {
+function windowed(parts: PartPlan, mode: PartsPlan['mode'], maxParts: number): PartsPlan {
   if (mode === 'sequential' || parts.count === null) {
     checkBuffered(parts);
-    return { kind: 'parts', parts, mode: 'sequential', windows: [{ first: 1, last: parts.count ?? 10_000 }], windowsAtOnce: 1 };
+    const windows = [{ first: 1, last: parts.count ?? maxParts }];
+    return { kind: 'parts', parts, mode: 'sequential', windows, windowsAtOnce: 1 };
   }
   return { kind: 'parts', parts, mode, windows: planWindows(parts.count), windowsAtOnce: WINDOWS_AT_ONCE };
 }
@@ -96,7 +113,11 @@ function checkBuffered({ partSize }: PartPlan): void {
 /** What is in flight is what a kill sends twice, and what a worker holds in memory. */
 function limitInFlight(options: ResolvedOptions, plan: TransferPlan): ResolvedOptions {
   if (plan.kind !== 'parts') return options;
-  if (plan.mode === 'copy') return { ...options, concurrency: options.concurrency === DEFAULT_CONCURRENCY ? COPY_CONCURRENCY : options.concurrency };
+  if (plan.mode === 'copy')
+    return {
+      ...options,
+      concurrency: options.concurrency === DEFAULT_CONCURRENCY ? COPY_CONCURRENCY : options.concurrency,
+    };
   const partSize = Math.min(plan.parts.partSize, MAX_PART_SIZE);
   const fitting = Math.max(1, Math.floor(MAX_IN_FLIGHT_BYTES / partSize));
   return { ...options, concurrency: Math.min(options.concurrency, fitting, MAX_CONCURRENCY) };

@@ -8,7 +8,14 @@ import type {
   TruthToken,
   UploadObjectInput,
 } from '../core/uploads.js';
-import { carriesToken, holderOf, type ObjectAttributes, type ObjectHead, type ObjectRef, type ObjectStore } from '../infra/s3/store.js';
+import {
+  carriesToken,
+  holderOf,
+  type ObjectAttributes,
+  type ObjectHead,
+  type ObjectRef,
+  type ObjectStore,
+} from '../infra/s3/store.js';
 
 export function attributesOf({ options }: Inspection, token: Record<string, string>): ObjectAttributes {
   const { contentType, cacheControl, metadata, tags, storageClass, encryption } = options;

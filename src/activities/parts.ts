@@ -1,6 +1,6 @@
 /** `uploadParts`: a window of parts, from whatever kind of source. */
 import { LongshoreError } from '../core/errors.js';
-import { Ledger } from '../core/ledger.js';
+import { Ledger } from './ledger.js';
 import { partRange } from '../core/part-plan.js';
 import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/uploads.js';
 import type { OpenSource, Sources } from '../infra/sources/source.js';
@@ -25,7 +25,8 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
           return await moveWindow(deps, input, sender, attempt);
         } catch (error) {
           // Told to stop, and what was in flight did not end in time: what is done is worth returning all the same.
-          if (error !== attempt.signal.reason || error instanceof LongshoreError || attempt.pausedByOperator) throw error;
+          if (error !== attempt.signal.reason || error instanceof LongshoreError || attempt.pausedByOperator)
+            throw error;
           return tally.result(false);
         }
       },
@@ -34,7 +35,12 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
   };
 }
 
-async function moveWindow(deps: PartsDeps, input: WindowInput, sender: WindowSender, attempt: Attempt): Promise<WindowResult> {
+async function moveWindow(
+  deps: PartsDeps,
+  input: WindowInput,
+  sender: WindowSender,
+  attempt: Attempt,
+): Promise<WindowResult> {
   const { plan } = sender;
   if (plan.mode === 'copy') return await copyWindow(input, sender, attempt);
   const source = await deps.sources.open(input.inspection.source, attempt.signal);
@@ -70,7 +76,11 @@ async function readThrough(
   const stop = AbortSignal.any([attempt.stopSignal, cutter.ended]);
   const send = async (part: number, signal: AbortSignal): Promise<void> => {
     const { length } = partRange(sender.plan.parts, part);
-    const piece = await cutter.next(part, () => deps.buffers.acquire(sender.bufferSize(length), signal), length);
+    const piece = await cutter.next(
+      part,
+      () => deps.buffers.acquire(sender.bufferSize(length), signal),
+      length,
+    );
     if (piece === undefined) return;
     try {
       const { length: filled } = piece.bytes;

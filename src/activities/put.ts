@@ -1,7 +1,7 @@
 /** `putObject`: what is under the threshold goes as one PutObject, or one CopyObject where the server has it already. */
 import { crc32 } from 'node:zlib';
 import { LongshoreError } from '../core/errors.js';
-import { crcToBase64 } from '../core/ledger.js';
+import { crcToBase64 } from './ledger.js';
 import { sourceLabel, type PinnedSource, type PutInput, type StoredObject } from '../core/uploads.js';
 import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
@@ -19,7 +19,8 @@ export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<S
   return async (input) =>
     await attempting(async (attempt) => {
       const { upload, inspection, token } = input;
-      const find = (): Promise<StoredObject | null> => settle(deps.store, upload, inspection, token, attempt.signal);
+      const find = (): Promise<StoredObject | null> =>
+        settle(deps.store, upload, inspection, token, attempt.signal);
       // Sending again could overwrite what someone else wrote after us: look first whether ours arrived.
       const earlier = attempt.previous > 0 ? await find() : null;
       if (earlier !== null) return earlier;
@@ -27,13 +28,19 @@ export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<S
         const { answer, ...sent } = await send(deps, input, attempt);
         const { etag, versionId, checksumAccepted } = answer;
         return {
-          ...{ etag, checksumAccepted, token, size: inspection.plan.kind === 'parts' ? 0 : inspection.plan.size },
+          ...{
+            etag,
+            checksumAccepted,
+            token,
+            size: inspection.plan.kind === 'parts' ? 0 : inspection.plan.size,
+          },
           bytesSent: sent.bytesSent,
           ...(versionId === undefined ? {} : { versionId }),
           ...(sent.crc32 === undefined ? {} : { crc32: sent.crc32 }),
         };
       } catch (error) {
-        const found = error instanceof LongshoreError && error.code === 'PreconditionFailed' ? await find() : null;
+        const found =
+          error instanceof LongshoreError && error.code === 'PreconditionFailed' ? await find() : null;
         if (found === null) throw error;
         return found;
       }
@@ -41,15 +48,21 @@ export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<S
 }
 
 function send(deps: PartsDeps, input: PutInput, attempt: Attempt): Promise<Sent> {
-  return input.inspection.plan.kind === 'copy' ? copyWhole(deps, input, attempt) : putWhole(deps, input, attempt);
+  return input.inspection.plan.kind === 'copy'
+    ? copyWhole(deps, input, attempt)
+    : putWhole(deps, input, attempt);
 }
 
-async function copyWhole({ store }: PartsDeps, { upload, inspection, token }: PutInput, attempt: Attempt): Promise<Sent> {
+async function copyWhole(
+  { store }: PartsDeps,
+  { upload, inspection, token }: PutInput,
+  attempt: Attempt,
+): Promise<Sent> {
   const { source, options } = inspection;
   if (source.kind !== 'object') throw new TypeError('only objects can be copied by the server');
   const { bucket, key, versionId, etag } = source;
   const from = { bucket, key, ifMatch: etag, ...(versionId === undefined ? {} : { versionId }) };
-  attempt.fence();
+  await attempt.confirm();
   const request = {
     ...upload.destination,
     ...attributesOf(inspection, tokenMetadata(token)),
@@ -71,7 +84,7 @@ async function putWhole(deps: PartsDeps, input: PutInput, attempt: Attempt): Pro
     await readWhole(source, inspection.source, bytes, attempt.signal);
     await source.check(attempt.signal);
     const crc = checksum ? crcToBase64(crc32(bytes)) : undefined;
-    attempt.fence();
+    await attempt.confirm();
     const request = {
       ...upload.destination,
       ...attributesOf(inspection, tokenMetadata(token)),
@@ -79,14 +92,23 @@ async function putWhole(deps: PartsDeps, input: PutInput, attempt: Attempt): Pro
       ...(crc === undefined ? {} : { crc32: crc }),
       ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }),
     };
-    return { answer: await deps.store.putObject(request, attempt.signal), crc32: crc, bytesSent: bytes.length };
+    return {
+      answer: await deps.store.putObject(request, attempt.signal),
+      crc32: crc,
+      bytesSent: bytes.length,
+    };
   } finally {
     deps.buffers.release(body);
     await source.close();
   }
 }
 
-async function readWhole(source: OpenSource, pinned: PinnedSource, target: Buffer, signal: AbortSignal): Promise<void> {
+async function readWhole(
+  source: OpenSource,
+  pinned: PinnedSource,
+  target: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
   if (pinned.kind !== 'url' || pinned.ranges) return source.read(0, target, signal);
   let filled = 0;
   for await (const chunk of await source.stream(0, target.length, signal)) {

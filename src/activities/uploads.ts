@@ -66,7 +66,8 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
 }
 
 async function createMultipartUpload({ store }: TransferDeps, input: CreateInput): Promise<CreatedUpload> {
-  return await attempting(async ({ signal }) => {
+  return await attempting(async (attempt) => {
+    const { signal } = attempt;
     const { upload, inspection, token, lost } = input;
     const before = await holderAt(store, upload.destination, signal);
     if (lost !== undefined && !sameHolder(lost.before, before, lost.completing)) {
@@ -78,13 +79,17 @@ async function createMultipartUpload({ store }: TransferDeps, input: CreateInput
     const attributes = attributesOf(inspection, tokenMetadata(token));
     const conditional = ifNoneMatch === undefined ? {} : { ifNoneMatch };
     const request = { ...upload.destination, ...attributes, ...conditional, checksum };
+    await attempt.confirm();
     const { s3UploadId } = await store.createMultipartUpload(request, signal);
     return { s3UploadId, token, before };
   });
 }
 
 /** Parts that were in flight may arrive after an abort, so it is repeated until nothing of the upload is listed. */
-async function abortMultipartUpload({ store }: TransferDeps, { destination, s3UploadId }: AbortInput): Promise<void> {
+async function abortMultipartUpload(
+  { store }: TransferDeps,
+  { destination, s3UploadId }: AbortInput,
+): Promise<void> {
   const ref = { ...destination, s3UploadId };
   await attempting(async (attempt) => {
     for (;;) {

@@ -1,20 +1,31 @@
 /** `verifyObject`: what S3 says of the object, held against what was sent. */
 import { LongshoreError } from '../core/errors.js';
-import { VERIFICATION_LEVELS, type StoredObject, type Verification, type VerifiedObject, type VerifyInput } from '../core/uploads.js';
+import {
+  VERIFICATION_LEVELS,
+  type PinnedSource,
+  type StoredObject,
+  type Verification,
+  type VerifiedObject,
+  type VerifyInput,
+} from '../core/uploads.js';
 import { carriesToken, type ObjectHead, type ObjectStore } from '../infra/s3/store.js';
 import { attempting } from './attempt.js';
 import { headIfAllowed } from './objects.js';
 
-export function createVerifyObject({ store }: { store: ObjectStore }): (input: VerifyInput) => Promise<VerifiedObject> {
+export function createVerifyObject({
+  store,
+}: {
+  store: ObjectStore;
+}): (input: VerifyInput) => Promise<VerifiedObject> {
   return async (input) =>
     await attempting(async ({ signal }) => {
-      const { stored, upload } = input;
+      const { stored, upload, inspection } = input;
       const key = `s3://${upload.destination.bucket}/${upload.destination.key}`;
       const version = stored.versionId === undefined ? {} : { versionId: stored.versionId };
       // Without permission to read, the answers to our requests are all that vouches for the object.
       const head = await headIfAllowed(store, { ...upload.destination, ...version }, signal);
       if (head !== 'unknown') compare(head, stored, key);
-      const verification = levelOf(head, stored);
+      const verification = levelOf(head, stored, inspection.source);
       demand(verification, upload.options.demand, key);
       return { verification, size: stored.size, etag: stored.etag, ...version };
     });
@@ -22,22 +33,33 @@ export function createVerifyObject({ store }: { store: ObjectStore }): (input: V
 
 function compare(head: ObjectHead | undefined, stored: StoredObject, key: string): void {
   if (head === undefined) {
-    throw new LongshoreError('OutcomeUnknown', 'the object was written, and is gone', { op: 'HeadObject', key });
+    throw new LongshoreError('OutcomeUnknown', 'the object was written, and is gone', {
+      op: 'HeadObject',
+      key,
+    });
   }
   if (!carriesToken(head, stored.token)) {
     const message = `someone else wrote to the key right after (ETag ${head.etag}, of ${head.lastModified})`;
     throw new LongshoreError('OutcomeUnknown', message, { op: 'HeadObject', key });
   }
-  const differs = head.size !== stored.size || (stored.crc32 !== undefined && (head.crc32 ?? stored.crc32) !== stored.crc32);
+  const differs =
+    head.size !== stored.size ||
+    (stored.crc32 !== undefined && (head.crc32 ?? stored.crc32) !== stored.crc32);
   if (differs) {
     const message = `${head.size} bytes with CRC32 ${head.crc32 ?? 'unknown'}; sent were ${stored.size} with ${stored.crc32 ?? 'none'}`;
     throw new LongshoreError('VerificationFailed', message, { op: 'HeadObject', key });
   }
 }
 
-function levelOf(head: ObjectHead | undefined | 'unknown', stored: StoredObject): Verification {
+function levelOf(
+  head: ObjectHead | undefined | 'unknown',
+  stored: StoredObject,
+  source: PinnedSource,
+): Verification {
   const seen = head === 'unknown' ? undefined : head?.crc32;
-  if (seen !== undefined && seen === stored.crc32) return 'full';
+  // Bytes that the server copied never passed through us: only the source's own checksum vouches for them.
+  const ours = source.kind === 'object' && source.serverSide ? source.crc32 : stored.crc32;
+  if (seen !== undefined && seen === ours) return 'full';
   return stored.checksumAccepted ? 'server' : 'size';
 }
 

@@ -6,10 +6,16 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
-import { Ledger, crcToBase64 } from '../core/ledger.js';
+import { Ledger, crcFromBase64, crcToBase64 } from './ledger.js';
 import { MAX_BUFFERED_PART } from '../core/limits.js';
 import { partRange, type PartPlan, type PartRange } from '../core/part-plan.js';
-import type { PartsPlan, TransferHeartbeat, WindowInput, WindowProgress, WindowResult } from '../core/uploads.js';
+import type {
+  PartsPlan,
+  TransferHeartbeat,
+  WindowInput,
+  WindowProgress,
+  WindowResult,
+} from '../core/uploads.js';
 import type { BufferPool } from '../infra/buffers.js';
 import type { Body, ListedPart, ObjectStore, PartAnswer, UploadRef } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
@@ -81,7 +87,12 @@ export class WindowSender {
     const { first, last } = this.input.window;
     const request = { ...this.ref, after: first - 1, max: last - first + 1 };
     const parts = await this.deps.store.listParts(request, this.attempt.signal);
-    this.listed = new Map(parts.filter((part) => part.partNumber <= last).map((part) => [part.partNumber, part]));
+    this.listed = new Map(
+      parts.filter((part) => part.partNumber <= last).map((part) => [part.partNumber, part]),
+    );
+    // A killed attempt's last heartbeat lags behind what it had sent; what is there was sent, at the least.
+    const there = [...this.listed.values()].reduce((sum, part) => sum + part.size, 0);
+    if (this.plan.mode !== 'copy') this.tally.bytesSent = Math.max(this.tally.bytesSent, there);
   }
 
   /** Whether the part is there as an earlier attempt sent it, so that its bytes need not even be read. */
@@ -99,13 +110,13 @@ export class WindowSender {
     if (source.kind !== 'object') throw new TypeError('only objects can be copied by the server');
     const listed = this.listed.get(part);
     // Nothing but our own conditional copy puts parts into this multipart upload.
-    if (listed?.size === range.length) return this.tally.done(part, range.length, listed.etag, undefined);
+    if (listed?.size === range.length) return this.tally.done(part, range.length, listed.etag, crcOf(listed));
     this.attempt.fence();
     const { bucket, key, versionId, etag } = source;
     const from = { bucket, key, ifMatch: etag, ...(versionId === undefined ? {} : { versionId }) };
     const request = { ...this.ref, partNumber: part, source: from, ...range };
     const answer = await this.deps.store.uploadPartCopy(request, signal);
-    this.tally.done(part, range.length, answer.etag, undefined);
+    this.tally.done(part, range.length, answer.etag, crcOf(answer));
   }
 
   /** Reads a part of a source that can be read anywhere, and sends it. */
@@ -138,7 +149,12 @@ export class WindowSender {
   }
 
   /** Parts too large for a Buffer: read once for the checksum, and once more for the body. */
-  private async streamPart(source: OpenSource, part: number, range: PartRange, signal: AbortSignal): Promise<void> {
+  private async streamPart(
+    source: OpenSource,
+    part: number,
+    range: PartRange,
+    signal: AbortSignal,
+  ): Promise<void> {
     let crc: number | undefined;
     if (this.checksum) {
       crc = 0;
@@ -150,17 +166,36 @@ export class WindowSender {
     if (crc !== undefined && listed?.size === range.length && listed.crc32 === crcToBase64(crc)) {
       return this.tally.done(part, range.length, listed.etag, crc);
     }
-    const body = { length: range.length, open: () => lazily(() => source.stream(range.offset, range.length, signal)) };
+    const body = {
+      length: range.length,
+      open: () => lazily(() => source.stream(range.offset, range.length, signal)),
+    };
     await this.send(part, body, range.length, crc, signal);
   }
 
-  private async send(part: number, body: Body, length: number, crc: number | undefined, signal: AbortSignal): Promise<void> {
+  private async send(
+    part: number,
+    body: Body,
+    length: number,
+    crc: number | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     this.attempt.fence();
     this.tally.bytesSent += length;
-    const request = { ...this.ref, partNumber: part, body, ...(crc === undefined ? {} : { crc32: crcToBase64(crc) }) };
+    const request = {
+      ...this.ref,
+      partNumber: part,
+      body,
+      ...(crc === undefined ? {} : { crc32: crcToBase64(crc) }),
+    };
     const answer = await this.deps.store.uploadPart(request, signal);
     this.tally.done(part, length, answer.etag, crc);
   }
+}
+
+/** What the server computed while it copied: it has to be named again at Complete. */
+function crcOf({ crc32: text }: PartAnswer): number | undefined {
+  return text === undefined ? undefined : crcFromBase64(text);
 }
 
 function isSame(listed: PartAnswer, bytes: Buffer, crc: number | undefined): boolean {

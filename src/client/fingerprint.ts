@@ -8,7 +8,9 @@ import type { UploadObjectInput } from '../core/uploads.js';
  */
 export function fingerprint({ source, destination, options }: UploadObjectInput, secret?: string): string {
   const seen = source.kind === 'url' && source.sealed !== undefined ? { ...source, sealed: secret } : source;
-  return createHash('sha256').update(canonical({ source: seen, destination, options })).digest('hex');
+  return createHash('sha256')
+    .update(canonical({ source: seen, destination, options }))
+    .digest('hex');
 }
 
 function canonical(value: unknown): string {

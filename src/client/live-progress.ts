@@ -19,7 +19,10 @@ function isUploadParts(activity: Pending): boolean {
   return activity.activityType?.name === 'uploadParts';
 }
 
-export function liveProgress(memo: UploadProgress | undefined, heartbeats: TransferHeartbeat[]): UploadProgress {
+export function liveProgress(
+  memo: UploadProgress | undefined,
+  heartbeats: TransferHeartbeat[],
+): UploadProgress {
   const base = memo ?? { partsDone: 0, bytesDone: 0, bytesSent: 0, bytesTotal: null, partsTotal: null };
   const open = new Map<string, WindowProgress>(Object.entries(base.open ?? {}));
   for (const { first, partsDone, bytesDone, bytesSent } of heartbeats) {
@@ -31,7 +34,12 @@ export function liveProgress(memo: UploadProgress | undefined, heartbeats: Trans
     sum.bytesDone += window.bytesDone;
     sum.bytesSent += window.bytesSent;
   }
-  return { ...sum, bytesTotal: base.bytesTotal, partsTotal: base.partsTotal };
+  const [live] = heartbeats;
+  return {
+    ...sum,
+    bytesTotal: base.bytesTotal ?? live?.bytesTotal ?? null,
+    partsTotal: base.partsTotal ?? live?.partsTotal ?? null,
+  };
 }
 
 /** Keeps what a person watches from going back when an attempt is lost. */
@@ -52,16 +60,18 @@ export class Monotonic {
 }
 
 const UNCLAIMED_MS = 5_000;
+/** PendingWorkflowTaskState and PendingActivityState: scheduled, and not begun. Both enums spell it 1. */
+const SCHEDULED: number = 1;
 
 /** A task that lies on its queue: no worker lives, or all are busy. The name of the queue, or undefined. */
 export function unclaimedQueue(raw: Raw, now = Date.now()): string | undefined {
   const workflowTask = raw.pendingWorkflowTask;
-  // 1: scheduled, not started
-  if (workflowTask?.state === 1 && isOld(workflowTask.scheduledTime, now)) {
+  if (Number(workflowTask?.state) === SCHEDULED && isOld(workflowTask?.scheduledTime, now)) {
     return raw.executionConfig?.taskQueue?.name ?? 'orchestration';
   }
   const waiting = (raw.pendingActivities ?? []).find(
-    ({ state, scheduledTime, attempt }) => state === 1 && (attempt ?? 1) <= 1 && isOld(scheduledTime, now),
+    ({ state, scheduledTime, attempt }) =>
+      Number(state) === SCHEDULED && (attempt ?? 1) <= 1 && isOld(scheduledTime, now),
   );
   return waiting?.activityOptions?.taskQueue?.name ?? (waiting === undefined ? undefined : 'transfer');
 }

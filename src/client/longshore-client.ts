@@ -12,7 +12,7 @@ import { ApplicationFailure, CancelledFailure, defineSearchAttributeKey } from '
 import { uuidv7 } from 'uuidv7';
 import { ERRORS, isErrorCode, LongshoreError, type FailureView } from '../core/errors.js';
 import { QUEUES, uploadWorkflowId } from '../core/ids.js';
-import { SEARCH_ATTRIBUTES, type UploadState } from '../core/states.js';
+import { SEARCH_ATTRIBUTES, UPLOAD_STATES, type UploadState } from '../core/states.js';
 import {
   cancelSignal,
   pauseSignal,
@@ -126,7 +126,8 @@ export class LongshoreClient {
         staticSummary: summarize(`${sourceLabel(input.source)} → s3://${bucket}/${key}`),
       });
     } catch (error) {
-      if (error instanceof WorkflowExecutionAlreadyStartedError) throw await this.refusal(workflowId, memo, error);
+      if (error instanceof WorkflowExecutionAlreadyStartedError)
+        throw await this.refusal(workflowId, memo, error);
       throw temporalError(this.config, 'start', error);
     }
   }
@@ -135,7 +136,8 @@ export class LongshoreClient {
   private async refusal(workflowId: string, memo: UploadMemo, cause: Error): Promise<LongshoreError> {
     const handle = this.client.workflow.getHandle(workflowId);
     const description = await handle.describe();
-    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint) return conflict(workflowId, cause);
+    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint)
+      return conflict(workflowId, cause);
     const result = (await handle.result()) as UploadResult;
     const message = `${workflowId} is complete: ${result.size} bytes, ETag ${result.etag}`;
     return new LongshoreError('AlreadyCompleted', message, { op: 'start', key: workflowId, cause: result });
@@ -143,7 +145,8 @@ export class LongshoreClient {
 
   private async isSameInput(handle: Handle, memo: UploadMemo, requested: number): Promise<boolean> {
     const description = await handle.describe();
-    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint) throw conflict(handle.workflowId);
+    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint)
+      throw conflict(handle.workflowId);
     return description.startTime.getTime() >= requested;
   }
 
@@ -154,7 +157,11 @@ export class LongshoreClient {
     return this.viewOf(id, description, completed ? await this.result(id, description.runId) : undefined);
   }
 
-  private viewOf(id: string, description: WorkflowExecutionDescription, result: UploadResult | undefined): UploadView {
+  private viewOf(
+    id: string,
+    description: WorkflowExecutionDescription,
+    result: UploadResult | undefined,
+  ): UploadView {
     const memo = (description.memo ?? {}) as Partial<UploadMemo>;
     const { raw, workflowId, runId } = description;
     const attributes = description.typedSearchAttributes;
@@ -162,8 +169,8 @@ export class LongshoreClient {
       id,
       workflowId,
       runId,
-      state: stateOf(description, attributes.get(KEYS.state) as UploadState | undefined),
-      bucket: attributes.get(KEYS.bucket) as string | undefined,
+      state: stateOf(description, attributes.get(KEYS.state)),
+      bucket: attributes.get(KEYS.bucket),
       progress: result === undefined ? liveProgress(memo.progress, heartbeatsOf(raw)) : finalProgress(result),
       result,
       failure: memo.failure ?? undefined,
@@ -196,7 +203,12 @@ export class LongshoreClient {
     await this.call('cancel', id, (handle) => handle.signal(cancelSignal));
   }
 
-  private async call<T>(op: string, id: string, step: (handle: Handle) => Promise<T>, runId?: string): Promise<T> {
+  private async call<T>(
+    op: string,
+    id: string,
+    step: (handle: Handle) => Promise<T>,
+    runId?: string,
+  ): Promise<T> {
     const workflowId = uploadWorkflowId(id);
     try {
       return await step(this.client.workflow.getHandle(workflowId, runId));
@@ -229,7 +241,7 @@ function conflict(workflowId: string, cause?: Error): LongshoreError {
 }
 
 /** What Temporal says outweighs what the workflow said last: it may have been terminated. */
-function stateOf({ status }: WorkflowExecutionDescription, said: UploadState | undefined): UploadState {
+function stateOf({ status }: WorkflowExecutionDescription, said: string | undefined): UploadState {
   switch (status.name) {
     case 'COMPLETED':
       return 'COMPLETED';
@@ -240,14 +252,15 @@ function stateOf({ status }: WorkflowExecutionDescription, said: UploadState | u
     case 'TIMED_OUT':
       return 'FAILED';
     default:
-      return said ?? 'PENDING';
+      return UPLOAD_STATES.find((state) => state === said) ?? 'PENDING';
   }
 }
 
 function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
   const { cause } = error;
   const context = { op: 'upload', key: id, cause: error };
-  if (cause instanceof CancelledFailure) return new LongshoreError('Cancelled', `the upload ${id} was cancelled`, context);
+  if (cause instanceof CancelledFailure)
+    return new LongshoreError('Cancelled', `the upload ${id} was cancelled`, context);
   if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
     const [view] = (cause.details ?? []) as (FailureView | undefined)[];
     return new LongshoreError(cause.type, cause.message, {
@@ -263,5 +276,10 @@ function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
 /** Temporal takes summaries of up to 400 bytes. */
 function summarize(text: string): string {
   const bytes = Buffer.from(text);
-  return bytes.length <= 400 ? text : `${bytes.subarray(0, 390).toString('utf8').replace(/\uFFFD+$/, '')}…`;
+  return bytes.length <= 400
+    ? text
+    : `${bytes
+        .subarray(0, 390)
+        .toString('utf8')
+        .replace(/\uFFFD+$/, '')}…`;
 }

@@ -20,7 +20,15 @@ interface ErrorRow {
 }
 
 /** Exit codes of the CLI. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, cancelled: 3, unreachable: 4, conflict: 5, detached: 6 } as const;
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  cancelled: 3,
+  unreachable: 4,
+  conflict: 5,
+  detached: 6,
+} as const;
 
 const never = (http: number, hint: string, exit: number = EXIT.failed): ErrorRow => ({
   http,
@@ -35,7 +43,12 @@ const retry = (http: number, hint: string, exit: number = EXIT.unreachable): Err
   hint,
 });
 const park = (http: number, hint: string): ErrorRow => ({ http, exit: EXIT.failed, retry: 'park', hint });
-const restart = (http: number, hint: string): ErrorRow => ({ http, exit: EXIT.failed, retry: 'restart', hint });
+const restart = (http: number, hint: string): ErrorRow => ({
+  http,
+  exit: EXIT.failed,
+  retry: 'restart',
+  hint,
+});
 
 export const ERRORS = {
   // What was asked for
@@ -44,7 +57,11 @@ export const ERRORS = {
   KeyTooLong: never(400, 'Choose a key of at most 1,024 bytes in UTF-8.', EXIT.usage),
   PlanImpossible: never(400, 'Raise the part size, or split the object.', EXIT.usage),
   Conflict: never(409, 'Choose another id, or send the same input.', EXIT.conflict),
-  AlreadyCompleted: never(409, 'The upload with this id is complete; choose another id to send it again.', EXIT.conflict),
+  AlreadyCompleted: never(
+    409,
+    'The upload with this id is complete; choose another id to send it again.',
+    EXIT.conflict,
+  ),
   NotFound: never(404, 'Check the id with `longshore list`.'),
   NotRunning: never(409, 'The upload has ended; `longshore status` shows how.', EXIT.conflict),
 
@@ -52,7 +69,10 @@ export const ERRORS = {
   SourceNotFound: never(404, 'Check that the source exists and is spelled right.'),
   SourceDenied: never(403, 'Let the worker’s user read the source.'),
   SourceOutsideRoot: never(403, 'The path leaves its root; name a root that holds it.'),
-  SourceNotAllowed: never(403, 'The address is refused by configuration; see LONGSHORE_URL_ALLOW in the configuration guide.'),
+  SourceNotAllowed: never(
+    403,
+    'The address is refused by configuration; see LONGSHORE_URL_ALLOW in the configuration guide.',
+  ),
   SourceChanged: never(409, 'The source changed while it was sent; start the upload again.'),
   SourceTooLarge: never(413, 'Raise the limit that the message names, or send less.'),
   SourceInvalid: never(400, 'The source cannot be read as asked; the message says why.'),
@@ -68,15 +88,30 @@ export const ERRORS = {
   ExpiredCredentials: park(401, 'Renew the worker’s credentials, then `longshore resume`.'),
   StorageFull: park(507, 'Make room in the bucket, then `longshore resume`.'),
   SlowDown: retry(503, 'The S3 server asks for fewer requests; the worker slows down by itself.'),
-  S3Unavailable: retry(503, 'The S3 server does not answer; it is tried again. `longshore doctor` checks it.'),
+  S3Unavailable: retry(
+    503,
+    'The S3 server does not answer; it is tried again. `longshore doctor` checks it.',
+  ),
   BadDigest: retry(502, 'The bytes were damaged on the way; they are sent again.'),
   InvalidRequest: never(400, 'The S3 server refused the request; the message says why.'),
   NotSupported: never(501, 'The S3 server lacks this; leave the option out, or use another server.'),
-  EncryptionNotApplied: never(502, 'The S3 server ignores the encryption asked for; use one that has it, or leave it out.'),
+  EncryptionNotApplied: never(
+    502,
+    'The S3 server ignores the encryption asked for; use one that has it, or leave it out.',
+  ),
   VerificationFailed: never(502, 'The object is not what was sent; do not use it, and check the S3 server.'),
-  VerificationTooWeak: never(409, 'The server cannot prove the level demanded; demand `server` or `size`, or turn checksums on.'),
-  PreconditionFailed: never(412, 'An object is at the key already; choose another key, or leave If-None-Match out.'),
-  OutcomeUnknown: never(409, 'Someone else wrote to the key meanwhile; look at the object before you send again.'),
+  VerificationTooWeak: never(
+    409,
+    'The server cannot prove the level demanded; demand `server` or `size`, or turn checksums on.',
+  ),
+  PreconditionFailed: never(
+    412,
+    'An object is at the key already; choose another key, or leave If-None-Match out.',
+  ),
+  OutcomeUnknown: never(
+    409,
+    'Someone else wrote to the key meanwhile; look at the object before you send again.',
+  ),
   NoSuchUpload: restart(409, 'Someone aborted the multipart upload; a fresh one is started.'),
   UploadConflict: restart(409, 'Another write to the key was in progress; a fresh upload is started.'),
 
@@ -84,10 +119,16 @@ export const ERRORS = {
   Cancelled: never(409, 'The upload was cancelled.', EXIT.cancelled),
   ParkedTooLong: never(409, 'The upload waited longer than it may; start it again.'),
   AttemptFenced: retry(503, 'This attempt was stopped too long; a newer one goes on.'),
-  CatalogUnavailable: retry(503, 'PostgreSQL does not answer; it is tried again. `longshore doctor` checks it.'),
+  CatalogUnavailable: retry(
+    503,
+    'PostgreSQL does not answer; it is tried again. `longshore doctor` checks it.',
+  ),
   SchemaTooNew: never(500, 'The database belongs to a newer Longshore; upgrade this one.'),
   SecretUnavailable: never(409, 'The sealed value expired or its key changed; start the upload again.'),
-  TemporalUnavailable: retry(503, 'Temporal does not answer. `longshore doctor` checks it; `longshore dev` starts one.'),
+  TemporalUnavailable: retry(
+    503,
+    'Temporal does not answer. `longshore doctor` checks it; `longshore dev` starts one.',
+  ),
   ToolMissing: never(500, 'Install the tool in one of the ways that the message lists.', EXIT.unreachable),
   Internal: retry(500, 'This is a defect; please report it with the message.', EXIT.failed),
 } as const satisfies Record<string, ErrorRow>;

@@ -1,6 +1,15 @@
 /** How an object is cut into parts and windows. Pure arithmetic; the limits come from core/limits. */
 import { LongshoreError } from './errors.js';
-import { MAX_BUFFERED_PART, MAX_OBJECT_SIZE, MAX_PARTS, MAX_PART_SIZE, MAX_WINDOWS, MIN_PART_SIZE, MIN_WINDOW_PARTS, MiB } from './limits.js';
+import {
+  MAX_BUFFERED_PART,
+  MAX_OBJECT_SIZE,
+  MAX_PARTS,
+  MAX_PART_SIZE,
+  MAX_WINDOWS,
+  MIN_PART_SIZE,
+  MIN_WINDOW_PARTS,
+  MiB,
+} from './limits.js';
 import type { Window } from './uploads.js';
 
 /** What a server permits, where it differs from Amazon S3. */
@@ -44,11 +53,17 @@ function roundUp(value: number, step: number): number {
 }
 
 /** Parts of an object of known size. An asked size that needs too many parts is raised, to a whole MiB. */
-export function planParts(size: number, askedPartSize: number, profile: ServerProfile = S3_PROFILE): PartPlan {
+export function planParts(
+  size: number,
+  askedPartSize: number,
+  profile: ServerProfile = S3_PROFILE,
+): PartPlan {
   checkAsked(askedPartSize, profile);
   if (!Number.isSafeInteger(size) || size < 0) throw impossible(`a size of ${size} bytes makes no sense`);
   if (size > Math.min(MAX_OBJECT_SIZE, profile.maxParts * profile.maxPartSize)) {
-    throw impossible(`${size} bytes are more than ${profile.maxParts} parts of ${profile.maxPartSize} bytes can hold`);
+    throw impossible(
+      `${size} bytes are more than ${profile.maxParts} parts of ${profile.maxPartSize} bytes can hold`,
+    );
   }
   const fitting = Math.min(roundUp(Math.ceil(size / profile.maxParts), MiB), profile.maxPartSize);
   const partSize = Math.max(askedPartSize, profile.minPartSize, fitting);
@@ -59,9 +74,18 @@ export function planParts(size: number, askedPartSize: number, profile: ServerPr
  * Parts of a source whose length shows only at its end: equal ones, sized by the largest that is expected. Where the
  * server permits parts of unequal size, they grow so that a longer one still fits.
  */
-export function planUnknown(expectedMax: number, askedPartSize: number, profile: ServerProfile = S3_PROFILE): PartPlan {
+export function planUnknown(
+  expectedMax: number,
+  askedPartSize: number,
+  profile: ServerProfile = S3_PROFILE,
+): PartPlan {
   const { partSize } = planParts(expectedMax, askedPartSize, profile);
-  return { partSize, count: null, size: null, growEvery: profile.unequalParts ? Math.ceil(profile.maxParts / 10) : null };
+  return {
+    partSize,
+    count: null,
+    size: null,
+    growEvery: profile.unequalParts ? Math.ceil(profile.maxParts / 10) : null,
+  };
 }
 
 /** Where part `partNumber` (from 1) lies; its length is the most it may have while the size is unknown. */
@@ -85,12 +109,19 @@ export function partRange(plan: PartPlan, partNumber: number): PartRange {
 export function planWindows(count: number): Window[] {
   const parts = Math.max(MIN_WINDOW_PARTS, Math.ceil(count / MAX_WINDOWS));
   const windows: Window[] = [];
-  for (let first = 1; first <= count; first += parts) windows.push({ first, last: Math.min(count, first + parts - 1) });
+  for (let first = 1; first <= count; first += parts)
+    windows.push({ first, last: Math.min(count, first + parts - 1) });
   return windows;
 }
 
 function checkAsked(askedPartSize: number, profile: ServerProfile): void {
-  if (!Number.isSafeInteger(askedPartSize) || askedPartSize < profile.minPartSize || askedPartSize > profile.maxPartSize) {
-    throw impossible(`a part size of ${askedPartSize} bytes is not between ${profile.minPartSize} and ${profile.maxPartSize}`);
+  if (
+    !Number.isSafeInteger(askedPartSize) ||
+    askedPartSize < profile.minPartSize ||
+    askedPartSize > profile.maxPartSize
+  ) {
+    throw impossible(
+      `a part size of ${askedPartSize} bytes is not between ${profile.minPartSize} and ${profile.maxPartSize}`,
+    );
   }
 }

@@ -1,5 +1,13 @@
 /** The states of an object upload, as the catalog, the search attribute and every answer spell them. */
-export const UPLOAD_STATES = ['PENDING', 'UPLOADING', 'PAUSED', 'BLOCKED', 'COMPLETED', 'FAILED', 'CANCELLED'] as const;
+export const UPLOAD_STATES = [
+  'PENDING',
+  'UPLOADING',
+  'PAUSED',
+  'BLOCKED',
+  'COMPLETED',
+  'FAILED',
+  'CANCELLED',
+] as const;
 export type UploadState = (typeof UPLOAD_STATES)[number];
 
 const TERMINAL: ReadonlySet<UploadState> = new Set(['COMPLETED', 'FAILED', 'CANCELLED']);

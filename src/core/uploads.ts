@@ -191,7 +191,7 @@ export interface WindowInput {
 }
 
 export interface WindowResult extends WindowProgress {
-  /** Ledger slice: an opaque string of core/ledger. */
+  /** Ledger slice: an opaque string of activities/ledger. */
   ledger: string;
   /** False when it was asked to stop first. */
   finished: boolean;

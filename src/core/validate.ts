@@ -1,8 +1,20 @@
 /** What can be said of an upload's input without looking at the world. The client asks first, the worker again. */
 import { LongshoreError } from './errors.js';
 import { ID_PATTERN } from './ids.js';
-import { MAX_CONCURRENCY, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_PART_SIZE, MAX_TAGS, MIN_PART_SIZE } from './limits.js';
-import { VERIFICATION_LEVELS, type Destination, type UploadObjectInput, type UploadOptions } from './uploads.js';
+import {
+  MAX_CONCURRENCY,
+  MAX_KEY_BYTES,
+  MAX_METADATA_BYTES,
+  MAX_PART_SIZE,
+  MAX_TAGS,
+  MIN_PART_SIZE,
+} from './limits.js';
+import {
+  VERIFICATION_LEVELS,
+  type Destination,
+  type UploadObjectInput,
+  type UploadOptions,
+} from './uploads.js';
 
 const BUCKET_PATTERN = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
@@ -13,7 +25,8 @@ function invalid(message: string): LongshoreError {
 }
 
 export function validateUpload(input: UploadObjectInput): void {
-  if (!ID_PATTERN.test(input.id)) throw invalid(`the id ${JSON.stringify(input.id)} is not 1 to 200 of A-Z a-z 0-9 . _ : -`);
+  if (!ID_PATTERN.test(input.id))
+    throw invalid(`the id ${JSON.stringify(input.id)} is not 1 to 200 of A-Z a-z 0-9 . _ : -`);
   validateDestination(input.destination);
   validateOptions(input.options);
 }
@@ -41,10 +54,12 @@ function validateOptions(options: UploadOptions): void {
   if (expectedSize !== undefined && !isWhole(expectedSize, 0, Number.MAX_SAFE_INTEGER)) {
     throw invalid(`an expected size of ${expectedSize} makes no sense`);
   }
-  if (demand !== undefined && !VERIFICATION_LEVELS.includes(demand)) throw invalid(`unknown verification level ${demand}`);
+  if (demand !== undefined && !VERIFICATION_LEVELS.includes(demand))
+    throw invalid(`unknown verification level ${demand}`);
   if (demand === 'full' && options.checksum === false) throw invalid('full verification needs checksums');
   validateMetadata(metadata);
-  if (Object.keys(tags).length > MAX_TAGS) throw invalid(`${Object.keys(tags).length} tags; S3 takes at most ${MAX_TAGS}`);
+  if (Object.keys(tags).length > MAX_TAGS)
+    throw invalid(`${Object.keys(tags).length} tags; S3 takes at most ${MAX_TAGS}`);
 }
 
 function validateMetadata(metadata: Record<string, string>): void {
@@ -52,10 +67,12 @@ function validateMetadata(metadata: Record<string, string>): void {
   for (const [name, value] of Object.entries(metadata)) {
     if (!HEADER_NAME.test(name)) throw invalid(`${JSON.stringify(name)} cannot be the name of metadata`);
     if (OWN_METADATA.test(name)) throw invalid(`metadata named longshore-… belongs to Longshore: ${name}`);
-    if (/[^\x20-\x7e]/.test(value)) throw invalid(`the metadata ${name} has characters outside ASCII; encode it first`);
+    if (/[^\x20-\x7e]/.test(value))
+      throw invalid(`the metadata ${name} has characters outside ASCII; encode it first`);
     bytes += name.length + value.length;
   }
-  if (bytes > MAX_METADATA_BYTES) throw invalid(`${bytes} bytes of metadata; S3 takes at most ${MAX_METADATA_BYTES}`);
+  if (bytes > MAX_METADATA_BYTES)
+    throw invalid(`${bytes} bytes of metadata; S3 takes at most ${MAX_METADATA_BYTES}`);
 }
 
 function isWhole(value: number, least: number, most: number): boolean {

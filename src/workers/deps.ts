@@ -26,7 +26,10 @@ export function createWorkerDeps(
   cancelRun: (workflowId: string, runId: string) => Promise<void>,
 ): WorkerDeps {
   if (config.postgresUrl === undefined) {
-    throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', { op: 'worker', hint: 'Set DATABASE_URL.' });
+    throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', {
+      op: 'worker',
+      hint: 'Set DATABASE_URL.',
+    });
   }
   const db = createPool(config.postgresUrl, {
     applicationName: 'longshore-worker',
@@ -58,8 +61,8 @@ export function createWorkerDeps(
 
 function openStores(config: Config): {
   destination: ObjectStore;
-  named(name: string | undefined): ObjectStore;
-  close(): void;
+  named: (name: string | undefined) => ObjectStore;
+  close: () => void;
 } {
   const destination = createObjectStore(config.s3);
   const others = new Map<string, ObjectStore>();
@@ -70,10 +73,14 @@ function openStores(config: Config): {
     const store = config.stores[name];
     if (store === undefined) {
       const known = Object.keys(config.stores).join(', ') || 'none';
-      throw new LongshoreError('SourceInvalid', `no store named ${name} is configured here (known: ${known})`, {
-        op: 'inspect',
-        hint: `Set LONGSHORE_STORES_${name.toUpperCase()}_ENDPOINT on the workers.`,
-      });
+      throw new LongshoreError(
+        'SourceInvalid',
+        `no store named ${name} is configured here (known: ${known})`,
+        {
+          op: 'inspect',
+          hint: `Set LONGSHORE_STORES_${name.toUpperCase()}_ENDPOINT on the workers.`,
+        },
+      );
     }
     const created = createObjectStore(store);
     others.set(name, created);

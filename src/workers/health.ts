@@ -15,7 +15,9 @@ export async function startHealth(host: string, port: number, ready: () => boole
     const path = request.url?.split('?')[0];
     const status = path === '/health' ? 200 : path === '/ready' ? (isReady ? 200 : 503) : 404;
     response.writeHead(status, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ status: status === 200 ? 'ok' : status === 404 ? 'not found' : 'not ready' }));
+    response.end(
+      JSON.stringify({ status: status === 200 ? 'ok' : status === 404 ? 'not found' : 'not ready' }),
+    );
   });
   server.listen(port, host);
   await once(server, 'listening');

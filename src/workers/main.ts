@@ -3,7 +3,7 @@ import { DefaultLogger, Runtime } from '@temporalio/worker';
 import type { Config } from '../infra/config.js';
 import { createLogger, type Logger } from '../infra/telemetry/log.js';
 import { startHealth, type HealthServer } from './health.js';
-import { defaultQueues, startWorker, transferSlots } from './worker.js';
+import { defaultQueues, startWorker, transferSlots, type RunningWorker } from './worker.js';
 
 export interface WorkerArguments {
   queues?: string[] | undefined;
@@ -13,13 +13,16 @@ export interface WorkerArguments {
 export async function runWorker(config: Config, args: WorkerArguments): Promise<number> {
   const log = createLogger({ level: config.logLevel, name: 'worker' });
   installRuntime(log);
+  let worker: RunningWorker | undefined;
   const health = await openHealth(config, () => worker?.ready() ?? false);
-  let worker: Awaited<ReturnType<typeof startWorker>> | undefined;
   const stop = onStopSignals(log, () => worker?.shutdown());
   try {
     worker = await startWorker(config, args.queues ?? defaultQueues(config), log);
     if (stop.asked()) worker.shutdown();
-    log.info({ queues: worker.queues, slots: transferSlots(config), health: health?.port }, 'the worker is ready');
+    log.info(
+      { queues: worker.queues, slots: transferSlots(config), health: health?.port },
+      'the worker is ready',
+    );
     await worker.finished;
     log.info('the worker has stopped');
     return 0;

@@ -29,7 +29,9 @@ export function defaultQueues(config: Config): string[] {
 
 /** How many activities may move bytes at once: each holds at most MAX_IN_FLIGHT_BYTES of the budget. */
 export function transferSlots(config: Config): number {
-  return config.worker.concurrency ?? Math.max(1, Math.floor(config.worker.memoryBudget / MAX_IN_FLIGHT_BYTES));
+  return (
+    config.worker.concurrency ?? Math.max(1, Math.floor(config.worker.memoryBudget / MAX_IN_FLIGHT_BYTES))
+  );
 }
 
 export async function startWorker(config: Config, queues: string[], log: Logger): Promise<RunningWorker> {
@@ -68,9 +70,12 @@ export async function startWorker(config: Config, queues: string[], log: Logger)
   };
 }
 
+/** What the end of the grace time is kept for: parts in flight end, transfers return what they have, connections close. */
+const HANDOVER_MS = 2_500;
+
 function common({ worker }: Config): Partial<WorkerOptions> {
   return {
-    shutdownGraceTime: worker.shutdownGraceMs,
+    shutdownGraceTime: Math.max(0, worker.shutdownGraceMs - HANDOVER_MS),
     shutdownForceTime: worker.shutdownGraceMs + 5_000,
     // Heartbeats carry the progress that people watch, and the news that they cancelled.
     maxHeartbeatThrottleInterval: '500 milliseconds',

@@ -3,7 +3,11 @@ import type { ActivityOptions } from '@temporalio/workflow';
 import { ActivityCancellationType } from '@temporalio/workflow';
 
 /** Failures that can be retried are retried at most every minute; codes that cannot are thrown as non-retryable. */
-const RETRY = { initialInterval: '500 milliseconds', backoffCoefficient: 2, maximumInterval: '60 seconds' } as const;
+const RETRY = {
+  initialInterval: '500 milliseconds',
+  backoffCoefficient: 2,
+  maximumInterval: '60 seconds',
+} as const;
 
 /** A worker that was killed is missed after this long. */
 const HEARTBEAT = '8 seconds';
@@ -27,6 +31,9 @@ export const CONTROL: ActivityOptions = {
   retry: RETRY,
 };
 
+/** Waits on a queue for as long as it takes until a worker is there. */
+export const PROBE: ActivityOptions = { startToCloseTimeout: '10 seconds' };
+
 /** Undoing: never given up, for what it leaves costs money. */
 export const UNDO: ActivityOptions = {
   taskQueue: 'transfer',
@@ -38,7 +45,11 @@ export const UNDO: ActivityOptions = {
 /** Moving `bytes`; null when nobody knows how many. */
 export function moving(bytes: number | null): ActivityOptions {
   const seconds = bytes === null ? 24 * 3600 : 600 + Math.ceil(bytes / FLOOR_RATE);
-  return { ...CONTROL, startToCloseTimeout: `${seconds} seconds`, scheduleToCloseTimeout: `${seconds + 24 * 3600} seconds` };
+  return {
+    ...CONTROL,
+    startToCloseTimeout: `${seconds} seconds`,
+    scheduleToCloseTimeout: `${seconds + 24 * 3600} seconds`,
+  };
 }
 
 /** How long a task may wait on a queue that only some workers poll, before the upload says so. */

@@ -59,7 +59,8 @@ export class Control {
     try {
       return await scope.run(step);
     } catch (error) {
-      if (isCancellation(error) && this.paused && !CancellationScope.current().consideredCancelled) return undefined;
+      if (isCancellation(error) && this.paused && !CancellationScope.current().consideredCancelled)
+        return undefined;
       throw error;
     } finally {
       this.stoppable.delete(scope);

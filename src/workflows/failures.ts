@@ -6,7 +6,10 @@ export function failureOf(error: unknown): FailureView {
   const known = findKnown(error);
   if (known !== undefined) return known;
   const message = error instanceof Error ? error.message : String(error);
-  return view(error instanceof ActivityFailure && error.cause instanceof TimeoutFailure ? 'S3Unavailable' : 'Internal', message);
+  return view(
+    error instanceof ActivityFailure && error.cause instanceof TimeoutFailure ? 'S3Unavailable' : 'Internal',
+    message,
+  );
 }
 
 /** The task lay on its queue and no worker took it. */
@@ -27,7 +30,10 @@ export function toApplicationFailure(failure: FailureView): ApplicationFailure {
 }
 
 export function isCancelledFailure(error: unknown): boolean {
-  return error instanceof CancelledFailure || (error instanceof ActivityFailure && error.cause instanceof CancelledFailure);
+  return (
+    error instanceof CancelledFailure ||
+    (error instanceof ActivityFailure && error.cause instanceof CancelledFailure)
+  );
 }
 
 function findKnown(error: unknown): FailureView | undefined {

@@ -1,7 +1,14 @@
 /** Sends the windows of one multipart upload, a few at once, and stops and goes on with them. */
 import { CancellationScope, proxyActivities } from '@temporalio/workflow';
 import type { TransferActivities } from '../activities/uploads.js';
-import type { CreatedUpload, Inspection, PartsPlan, UploadObjectInput, Window, WindowResult } from '../core/uploads.js';
+import type {
+  CreatedUpload,
+  Inspection,
+  PartsPlan,
+  UploadObjectInput,
+  Window,
+  WindowResult,
+} from '../core/uploads.js';
 import { CONTROL, moving } from './activity-options.js';
 import type { Control } from './control.js';
 import type { Placement } from './placement.js';
@@ -53,7 +60,9 @@ function runWindow(job: PartsJob, window: Window, known?: WindowResult): Promise
   const bytes = plan.parts.count === null ? null : (window.last - window.first + 1) * plan.parts.partSize;
   return job.placement.run((options) =>
     job.control.untilPaused(() =>
-      uploadParts.executeWithOptions({ ...moving(bytes), ...options, summary: windowSummary(window, plan) }, [input]),
+      uploadParts.executeWithOptions({ ...moving(bytes), ...options, summary: windowSummary(window, plan) }, [
+        input,
+      ]),
     ),
   );
 }

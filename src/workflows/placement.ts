@@ -3,11 +3,11 @@ import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { TransferActivities } from '../activities/uploads.js';
 import { QUEUES, rootQueue } from '../core/ids.js';
 import type { Source } from '../core/uploads.js';
-import { CONTROL, ROOT_QUEUE_WAIT } from './activity-options.js';
+import { PROBE, ROOT_QUEUE_WAIT } from './activity-options.js';
 import type { Control } from './control.js';
 import { isUnclaimed, view } from './failures.js';
 
-const probes = proxyActivities<Pick<TransferActivities, 'ping'>>(CONTROL);
+const probes = proxyActivities<Pick<TransferActivities, 'ping'>>(PROBE);
 
 export class Placement {
   private readonly taskQueue: string;

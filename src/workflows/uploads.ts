@@ -118,7 +118,9 @@ class ObjectUpload {
     const summary = plan.kind === 'copy' ? 'copy the object' : 'put the object';
     const options = moving(plan.kind === 'parts' ? null : plan.size);
     const stored = await this.placement.run((place) =>
-      transfer.putObject.executeWithOptions({ ...options, ...place, summary }, [{ upload: this.input, inspection, token }]),
+      transfer.putObject.executeWithOptions({ ...options, ...place, summary }, [
+        { upload: this.input, inspection, token },
+      ]),
     );
     this.progress.recordWhole(stored.size, stored.bytesSent);
     return stored;
@@ -150,14 +152,20 @@ class ObjectUpload {
           upload: this.input,
           inspection,
           token,
-          ...(lost === undefined ? {} : { lost: { before: lost.before, completing: this.mayExist !== undefined } }),
+          ...(lost === undefined
+            ? {}
+            : { lost: { before: lost.before, completing: this.mayExist !== undefined } }),
         },
       ]),
     );
     this.created = created;
     this.record.note({ s3UploadId: created.s3UploadId, generations: this.generations });
     this.report('UPLOADING');
-    const { upload, control, placement } = { upload: this.input, control: this.control, placement: this.placement };
+    const { upload, control, placement } = {
+      upload: this.input,
+      control: this.control,
+      placement: this.placement,
+    };
     const results = await sendParts({
       ...{ upload, inspection, plan, created, control, placement },
       onResult: (window, result) => {
@@ -177,9 +185,10 @@ class ObjectUpload {
     const size = results.at(-1)?.ended?.size ?? plan.parts.size ?? 0;
     this.mayExist = { token: created.token, inspection };
     return await this.placement.run((options) =>
-      transfer.completeMultipartUpload.executeWithOptions({ ...options, summary: 'complete the multipart upload' }, [
-        { upload: this.input, inspection, created, size, ledgers: results.map((result) => result.ledger) },
-      ]),
+      transfer.completeMultipartUpload.executeWithOptions(
+        { ...options, summary: 'complete the multipart upload' },
+        [{ upload: this.input, inspection, created, size, ledgers: results.map((result) => result.ledger) }],
+      ),
     );
   }
 

@@ -48,25 +48,28 @@ describe('cancel', () => {
     ['verifying', { op: 'HeadObject', key: /./ }, faults.delay(1000)],
   ];
 
-  it.each(phases)('while %s: within 5 s aborted with nothing left, or honestly completed', async (_phase, match, fault) => {
-    const bucket = await rig.bucket();
-    const file = await rig.file(40 * MiB);
-    const { op } = match;
-    // The first HEAD is of the key before Create; the one that verifies comes last.
-    const after = op === 'HeadObject' ? 1 : 0;
-    const rule = rig.proxy.fault({ ...match, bucket: bucket.name, after }, fault);
-    const { id } = await rig.start(file, bucket);
-    await eventually(() => rule.hits > 0, { timeout: 30_000 });
-    await rig.client.cancel(id);
-    const asked = performance.now();
-    await rig.client.result(id).catch(() => undefined);
-    expect(performance.now() - asked).toBeLessThan(5000);
-    const { state } = await rig.client.view(id);
-    expect(['CANCELLED', 'COMPLETED']).toContain(state);
-    expect(await keysIn(bucket)).toEqual(state === 'COMPLETED' ? [file.name] : []);
-    expect(await rig.row(id)).toMatchObject({ state });
-    if (state === 'COMPLETED') expect(await objectSha256(bucket, file.name)).toBe(file.sha256);
-  });
+  it.each(phases)(
+    'while %s: within 5 s aborted with nothing left, or honestly completed',
+    async (_phase, match, fault) => {
+      const bucket = await rig.bucket();
+      const file = await rig.file(40 * MiB);
+      const { op } = match;
+      // The first HEAD is of the key before Create; the one that verifies comes last.
+      const after = op === 'HeadObject' ? 1 : 0;
+      const rule = rig.proxy.fault({ ...match, bucket: bucket.name, after }, fault);
+      const { id } = await rig.start(file, bucket);
+      await eventually(() => rule.hits > 0, { timeout: 30_000 });
+      await rig.client.cancel(id);
+      const asked = performance.now();
+      await rig.client.result(id).catch(() => undefined);
+      expect(performance.now() - asked).toBeLessThan(5000);
+      const { state } = await rig.client.view(id);
+      expect(['CANCELLED', 'COMPLETED']).toContain(state);
+      expect(await keysIn(bucket)).toEqual(state === 'COMPLETED' ? [file.name] : []);
+      expect(await rig.row(id)).toMatchObject({ state });
+      if (state === 'COMPLETED') expect(await objectSha256(bucket, file.name)).toBe(file.sha256);
+    },
+  );
 
   it('while putting a small object', async () => {
     const bucket = await rig.bucket();
@@ -110,8 +113,14 @@ describe('progress', () => {
     rig.proxy.fault({ op: 'UploadPart', bucket: bucket.name }, faults.bandwidth(24 * MiB));
     const { id } = await rig.start(file, bucket);
     const seen: { at: number; done: number; really: number }[] = [];
-    for (let view = await rig.client.view(id); view.closedAt === undefined; view = await rig.client.view(id)) {
-      const parts = [...rig.proxy.log].filter((call) => call.op === 'UploadPart' && call.bucket === bucket.name);
+    for (
+      let view = await rig.client.view(id);
+      view.closedAt === undefined;
+      view = await rig.client.view(id)
+    ) {
+      const parts = [...rig.proxy.log].filter(
+        (call) => call.op === 'UploadPart' && call.bucket === bucket.name,
+      );
       const really = parts.filter((call) => call.status === 200).reduce((sum, call) => sum + call.bytes, 0);
       seen.push({ at: performance.now(), done: view.progress.bytesDone, really });
       await new Promise((resolve) => setTimeout(resolve, 100));

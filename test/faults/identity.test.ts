@@ -44,7 +44,10 @@ describe('an id', () => {
     const id = randomUUID();
     await rig.start(file, bucket, { id });
     const result = await rig.client.result(id);
-    await expect(rig.start(file, bucket, { id })).rejects.toMatchObject({ code: 'AlreadyCompleted', cause: result });
+    await expect(rig.start(file, bucket, { id })).rejects.toMatchObject({
+      code: 'AlreadyCompleted',
+      cause: result,
+    });
   });
 
   it('that failed may be started again, and the catalog counts the attempts', async () => {

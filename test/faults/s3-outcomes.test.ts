@@ -85,11 +85,20 @@ describe('the answer of CompleteMultipartUpload', () => {
       await abortByStranger(bucket);
       await bucket.client.send(theirs);
     };
-    rig.proxy.fault({ op: 'CompleteMultipartUpload', bucket: bucket.name, times: 1 }, faults.hook({ before: meddle }));
+    rig.proxy.fault(
+      { op: 'CompleteMultipartUpload', bucket: bucket.name, times: 1 },
+      faults.hook({ before: meddle }),
+    );
     rig.proxy.fault({ op: 'CompleteMultipartUpload', bucket: bucket.name, times: 1 }, faults.reset());
     const { id } = await rig.start(file, bucket);
-    expect(await failureOf(rig.client, id)).toMatchObject({ code: 'OutcomeUnknown', message: expect.stringContaining('ETag') });
-    expect((await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: file.name }))).ContentLength).toBe(6);
+    expect(await failureOf(rig.client, id)).toMatchObject({
+      code: 'OutcomeUnknown',
+      message: expect.stringContaining('ETag') as unknown,
+    });
+    expect(
+      (await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: file.name })))
+        .ContentLength,
+    ).toBe(6);
     expect(await rig.row(id)).toMatchObject({ state: 'FAILED', failure: { code: 'OutcomeUnknown' } });
   });
 });
@@ -179,7 +188,10 @@ describe('a single PutObject', () => {
     await bucket.client.send(new PutObjectCommand({ Bucket: bucket.name, Key: file.name, Body: 'theirs' }));
     const { id } = await rig.start(file, bucket, { options: { ifNoneMatch: '*' } });
     expect(await failureOf(rig.client, id)).toMatchObject({ code: 'PreconditionFailed' });
-    expect((await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: file.name }))).ContentLength).toBe(6);
+    expect(
+      (await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: file.name })))
+        .ContentLength,
+    ).toBe(6);
   });
 
   it('of multipart size with If-None-Match fails at Complete, and leaves nothing', async () => {
@@ -188,6 +200,9 @@ describe('a single PutObject', () => {
     await bucket.client.send(new PutObjectCommand({ Bucket: bucket.name, Key: file.name, Body: 'theirs' }));
     const { id } = await rig.start(file, bucket, { options: { ifNoneMatch: '*' } });
     expect(await failureOf(rig.client, id)).toMatchObject({ code: 'PreconditionFailed' });
-    expect((await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: file.name }))).ContentLength).toBe(6);
+    expect(
+      (await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: file.name })))
+        .ContentLength,
+    ).toBe(6);
   });
 });

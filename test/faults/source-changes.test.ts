@@ -38,7 +38,10 @@ describe('a file that', () => {
     await reached(rig.client, id, SIZE / 4);
     await change(file);
     const sent = rig.proxy.bytesReceived;
-    expect(await failureOf(rig.client, id)).toMatchObject({ code: 'SourceChanged', hint: expect.stringMatching(/again/) });
+    expect(await failureOf(rig.client, id)).toMatchObject({
+      code: 'SourceChanged',
+      hint: expect.stringMatching(/again/) as unknown,
+    });
     // The parts that were under way, and those that had been read already: far less than a window.
     expect(rig.proxy.bytesReceived - sent).toBeLessThanOrEqual(2 * 4 * 8 * MiB);
     expect(await keysIn(bucket)).toEqual([]);
@@ -49,7 +52,10 @@ describe('a file that', () => {
     const bucket = await rig.bucket();
     const file = await rig.file(SIZE);
     const change = (): Promise<void> => appendFile(file.path, 'more');
-    rig.proxy.fault({ op: 'UploadPart', bucket: bucket.name, part: SIZE / (8 * MiB) }, faults.hook({ after: change }));
+    rig.proxy.fault(
+      { op: 'UploadPart', bucket: bucket.name, part: SIZE / (8 * MiB) },
+      faults.hook({ after: change }),
+    );
     const { id } = await rig.start(file, bucket, { options: { concurrency: 1 } });
     expect(await failureOf(rig.client, id)).toMatchObject({ code: 'SourceChanged' });
     expect(await keysIn(bucket)).toEqual([]);
@@ -80,6 +86,8 @@ describe('an object as source that is overwritten in the middle', () => {
       options: { partSize: 8 * MiB, concurrency: 1 },
     });
     expect(await failureOf(rig.client, id)).toMatchObject({ code: 'SourceChanged' });
-    await expect(bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: 'to' }))).rejects.toThrow();
+    await expect(
+      bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: 'to' })),
+    ).rejects.toThrow();
   });
 });

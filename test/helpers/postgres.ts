@@ -29,8 +29,7 @@ function parse(text: string | undefined): unknown {
 }
 
 /** An empty schema; `migrate` it where tables are needed. */
-export async function testSchema(): Promise<TestSchema> {
-  const url = postgresUrl();
+export async function testSchema(url: string = postgresUrl()): Promise<TestSchema> {
   const schema = `t_${randomUUID().replaceAll('-', '')}`;
   const pools: Pool[] = [];
   const another = (options: PoolOptions = {}): Pool => {

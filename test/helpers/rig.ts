@@ -2,14 +2,15 @@
  * Longshore whole, for fault tests: a namespace, a schema and a fault proxy of its own in front of versitygw. The worker
  * runs in the test's process (`startRig`), or as children that a test can kill (`{ worker: false }` and `startWorker`).
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash, randomFillSync, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { LongshoreClient, type StartUpload, type StartedUpload } from '../../src/client/longshore-client.js';
+import { MiB } from '../../src/core/limits.js';
 import { loadConfig, type Config } from '../../src/infra/config.js';
 import { migrate } from '../../src/infra/catalog/migrations.js';
 import { getUpload, type UploadRow } from '../../src/infra/catalog/uploads.js';
@@ -27,6 +28,10 @@ export interface RigOptions {
   /** false: the tests start workers themselves. */
   worker?: boolean;
   env?: Record<string, string>;
+  /** host:port of a Temporal server of the test's own. */
+  temporal?: string;
+  /** URL of a PostgreSQL of the test's own. */
+  postgres?: string;
 }
 
 export interface Rig {
@@ -38,6 +43,8 @@ export interface Rig {
   folder: string;
   /** A file of pseudo-random bytes under the root `files`. */
   file(size: number, name?: string): Promise<TestFile>;
+  /** The same for sizes that are not to be held in memory. */
+  bigFile(size: number, name?: string): Promise<TestFile>;
   /** A bucket of the test that runs, removed with a check for unfinished uploads. */
   bucket(): Promise<TestBucket>;
   start(file: { name: string }, bucket: TestBucket, change?: Partial<StartUpload>): Promise<StartedUpload>;
@@ -55,8 +62,8 @@ export interface TestFile {
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const folder = await mkdtemp(join(tmpdir(), 'longshore-rig-'));
   const [temporal, schema, proxy] = await Promise.all([
-    testNamespace(),
-    testSchema(),
+    testNamespace(options.temporal),
+    testSchema(options.postgres),
     startFaultProxy(part('versitygw').endpoint),
   ]);
   await migrate(schema.pool);
@@ -75,6 +82,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   return {
     ...{ proxy, temporal, client, surroundings, config, folder },
     file: (size, name = randomUUID()) => writeRandom(folder, name, size),
+    bigFile: (size, name = randomUUID()) => streamRandom(folder, name, size),
     bucket: () => testBucket('versitygw'),
     start: (file, bucket, change = {}) =>
       client.startUpload({
@@ -101,6 +109,25 @@ async function writeRandom(folder: string, name: string, size: number): Promise<
   const bytes = randomBytesLike(size);
   await writeFile(path, bytes);
   return { name, path, size, sha256: createHash('sha256').update(bytes).digest('hex') };
+}
+
+const STRETCH = 16 * MiB;
+
+async function streamRandom(folder: string, name: string, size: number): Promise<TestFile> {
+  const path = join(folder, name);
+  const hash = createHash('sha256');
+  const file = await open(path, 'wx');
+  try {
+    const buffer = Buffer.alloc(STRETCH);
+    for (let offset = 0; offset < size; offset += STRETCH) {
+      const bytes = randomFillSync(buffer.subarray(0, size - offset));
+      hash.update(bytes);
+      await file.write(bytes);
+    }
+  } finally {
+    await file.close();
+  }
+  return { name, path, size, sha256: hash.digest('hex') };
 }
 
 /** xorshift32: fast, and no two MiB are alike. */

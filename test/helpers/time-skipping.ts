@@ -1,5 +1,5 @@
 /** The Temporal server that skips time: a day of waiting passes in seconds. Each suite starts its own. */
-import { Connection, Client } from '@temporalio/client';
+import type { Connection, Client } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, type NativeConnection } from '@temporalio/worker';
 import { temporal } from '@temporalio/proto';
@@ -22,11 +22,16 @@ export async function startTimeSkipping(): Promise<TimeSkipping> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const server = { executable: { type: 'existing-path' as const, path: part('testServer').bin } };
   const env = await TestWorkflowEnvironment.createTimeSkipping({ server });
-  const searchAttributes = Object.fromEntries(Object.values(SEARCH_ATTRIBUTES).map((name) => [name, KEYWORD]));
-  await env.connection.operatorService.addSearchAttributes({ namespace: env.namespace ?? 'default', searchAttributes });
+  const searchAttributes = Object.fromEntries(
+    Object.values(SEARCH_ATTRIBUTES).map((name) => [name, KEYWORD]),
+  );
+  await env.connection.operatorService.addSearchAttributes({
+    namespace: env.namespace ?? 'default',
+    searchAttributes,
+  });
   return {
-    client: env.client as unknown as Client,
-    connection: env.connection as unknown as Connection,
+    client: env.client,
+    connection: env.connection,
     nativeConnection: env.nativeConnection,
     namespace: env.namespace ?? 'default',
     bundle: await workflowBundle(),

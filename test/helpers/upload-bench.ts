@@ -1,6 +1,11 @@
 /** A bench for workflows: one upload with activities of the test's own, on workers of its own. */
 import { randomUUID } from 'node:crypto';
-import { ApplicationFailure, WorkflowFailedError, type Client, type WorkflowHandle } from '@temporalio/client';
+import {
+  ApplicationFailure,
+  WorkflowFailedError,
+  type Client,
+  type WorkflowHandle,
+} from '@temporalio/client';
 import { CancelledFailure, Context } from '@temporalio/activity';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { Worker, type NativeConnection } from '@temporalio/worker';
@@ -13,6 +18,7 @@ import { planParts, planWindows } from '../../src/core/part-plan.js';
 import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
 import type {
   Inspection,
+  Source,
   StoredObject,
   UploadObjectInput,
   UploadReport,
@@ -28,6 +34,10 @@ export interface BenchServer {
   bundle: { code: string };
 }
 
+export interface RunningBenchWorker {
+  end(): Promise<void>;
+}
+
 const PART = 8 * MiB;
 
 export class Bench {
@@ -35,6 +45,7 @@ export class Bench {
   readonly reports: UploadReport[] = [];
   readonly calls: string[] = [];
   parts = 300;
+  source: Source = { kind: 'object', bucket: 'from', key: 'k' };
   transfer: Partial<TransferActivities & OrchestrationActivities> = {};
 
   constructor(readonly env: BenchServer) {}
@@ -42,7 +53,7 @@ export class Bench {
   get input(): UploadObjectInput {
     return {
       id: this.id,
-      source: { kind: 'object', bucket: 'from', key: 'k' },
+      source: this.source,
       destination: { bucket: 'to-bucket', key: 'k' },
       options: {},
     };
@@ -52,7 +63,13 @@ export class Bench {
     const size = this.parts * PART - 1;
     return {
       source: { kind: 'object', bucket: 'from', key: 'k', size, etag: '"e"', crc32: null, serverSide: false },
-      plan: { kind: 'parts', mode: 'random', parts: planParts(size, PART), windows: planWindows(this.parts), windowsAtOnce: 2 },
+      plan: {
+        kind: 'parts',
+        mode: 'random',
+        parts: planParts(size, PART),
+        windows: planWindows(this.parts),
+        windowsAtOnce: 2,
+      },
       options: { contentType: 'a/b', checksum: true, concurrency: 4 },
       maxGenerations: 3,
     };
@@ -69,7 +86,8 @@ export class Bench {
       abortMultipartUpload: () => Promise.resolve(),
       putObject: ({ token }) => Promise.resolve(stored(1, token)),
       settleObject: () => Promise.resolve(null),
-      verifyObject: ({ stored: { etag, size } }) => Promise.resolve({ verification: 'full' as const, etag, size }),
+      verifyObject: ({ stored: { etag, size } }) =>
+        Promise.resolve({ verification: 'full' as const, etag, size }),
       reportUpload: (report) => {
         this.reports.push(report);
         return Promise.resolve();
@@ -91,13 +109,25 @@ export class Bench {
   }
 
   /** Queues have fixed names, so a bench has them to itself while it runs. */
-  async run<T>(body: (handle: WorkflowHandle<(input: UploadObjectInput) => Promise<UploadResult>>) => Promise<T>): Promise<T> {
+  async run<T>(
+    body: (handle: WorkflowHandle<(input: UploadObjectInput) => Promise<UploadResult>>) => Promise<T>,
+  ): Promise<T> {
     const activities = this.activities();
     const common = { connection: this.env.nativeConnection, namespace: this.env.namespace, activities };
-    const orchestration = await Worker.create({ ...common, taskQueue: 'orchestration', workflowBundle: this.env.bundle });
-    const transfer = await Worker.create({ ...common, taskQueue: 'transfer', maxHeartbeatThrottleInterval: 100 });
+    const orchestration = await Worker.create({
+      ...common,
+      taskQueue: 'orchestration',
+      workflowBundle: this.env.bundle,
+    });
+    const transfer = await Worker.create({
+      ...common,
+      taskQueue: 'transfer',
+      maxHeartbeatThrottleInterval: 100,
+    });
     const start = async (): Promise<T> => {
-      const handle = await this.env.client.workflow.start<(input: UploadObjectInput) => Promise<UploadResult>>('uploadObject', {
+      const handle = await this.env.client.workflow.start<
+        (input: UploadObjectInput) => Promise<UploadResult>
+      >('uploadObject', {
         args: [this.input],
         workflowId: uploadWorkflowId(this.id),
         taskQueue: 'orchestration',
@@ -110,14 +140,36 @@ export class Bench {
     return await transfer.runUntil(orchestration.runUntil(start()));
   }
 
+  /** One more worker of the same activities, on another queue. */
+  async serve(taskQueue: string): Promise<RunningBenchWorker> {
+    const { nativeConnection: connection, namespace } = this.env;
+    const worker = await Worker.create({ connection, namespace, taskQueue, activities: this.activities() });
+    const finished = worker.run();
+    const end = (): Promise<void> => {
+      worker.shutdown();
+      return finished;
+    };
+    return { end };
+  }
+
   states(): string[] {
     return this.reports.map((report) => report.state);
   }
 }
 
-export function windowResult({ first, last }: { first: number; last: number }, change: Partial<WindowResult> = {}): WindowResult {
+export function windowResult(
+  { first, last }: { first: number; last: number },
+  change: Partial<WindowResult> = {},
+): WindowResult {
   const partsDone = last - first + 1;
-  return { ledger: `L${first}`, partsDone, bytesDone: partsDone * PART, bytesSent: partsDone * PART, finished: true, ...change };
+  return {
+    ledger: `L${first}`,
+    partsDone,
+    bytesDone: partsDone * PART,
+    bytesSent: partsDone * PART,
+    finished: true,
+    ...change,
+  };
 }
 
 export function stored(size: number, token: StoredObject['token']): StoredObject {
@@ -127,7 +179,9 @@ export function stored(size: number, token: StoredObject['token']): StoredObject
 export function failing(code: ErrorCode): Promise<never> {
   const details = { code, message: `it is ${code}`, hint: ERRORS[code].hint };
   const nonRetryable = ERRORS[code].retry !== 'retry';
-  return Promise.reject(ApplicationFailure.create({ type: code, message: details.message, nonRetryable, details: [details] }));
+  return Promise.reject(
+    ApplicationFailure.create({ type: code, message: details.message, nonRetryable, details: [details] }),
+  );
 }
 
 /** Waits until the expectations hold. */

@@ -101,7 +101,16 @@ describe('with a worker', () => {
     const first = await longshore.call('list', '--json', '--state', 'completed', '--limit', '1');
     expect(first.last).toMatchObject({ uploads: [{ state: 'COMPLETED', bucket: 'uploads' }] });
     const cursor = first.last['nextCursor'] as string;
-    const second = await longshore.call('list', '--json', '--state', 'completed', '--limit', '1', '--cursor', cursor);
+    const second = await longshore.call(
+      'list',
+      '--json',
+      '--state',
+      'completed',
+      '--limit',
+      '1',
+      '--cursor',
+      cursor,
+    );
     expect((second.last['uploads'] as Line[])[0]?.['id']).not.toBe(
       (first.last['uploads'] as Line[])[0]?.['id'],
     );

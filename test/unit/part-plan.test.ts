@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { GiB, MAX_OBJECT_SIZE, MAX_PARTS, MAX_PART_SIZE, MAX_WINDOWS, MiB, MIN_PART_SIZE } from '../../src/core/limits.js';
+import {
+  GiB,
+  MAX_OBJECT_SIZE,
+  MAX_PARTS,
+  MAX_PART_SIZE,
+  MAX_WINDOWS,
+  MiB,
+  MIN_PART_SIZE,
+} from '../../src/core/limits.js';
 import { partRange, planParts, planUnknown, planWindows, S3_PROFILE } from '../../src/core/part-plan.js';
 
 const PART = 8 * MiB;
@@ -35,7 +43,10 @@ describe('planParts', () => {
   });
 
   it('takes exactly 10,000 parts as asked, and raises the part size for one byte more', () => {
-    expect(planParts(MAX_PARTS * MIN_PART_SIZE, MIN_PART_SIZE)).toMatchObject({ count: MAX_PARTS, partSize: MIN_PART_SIZE });
+    expect(planParts(MAX_PARTS * MIN_PART_SIZE, MIN_PART_SIZE)).toMatchObject({
+      count: MAX_PARTS,
+      partSize: MIN_PART_SIZE,
+    });
     const raised = planParts(MAX_PARTS * MIN_PART_SIZE + 1, MIN_PART_SIZE);
     expect(raised.partSize).toBe(6 * MiB);
     expect(raised.count).toBeLessThanOrEqual(MAX_PARTS);
@@ -43,12 +54,17 @@ describe('planParts', () => {
 
   it('holds the largest object of S3 and refuses one byte more', () => {
     expect(planParts(MAX_OBJECT_SIZE, PART)).toMatchObject({ count: MAX_PARTS, partSize: MAX_PART_SIZE });
-    expect(() => planParts(MAX_OBJECT_SIZE + 1, PART)).toThrow(expect.objectContaining({ code: 'PlanImpossible' }));
+    expect(() => planParts(MAX_OBJECT_SIZE + 1, PART)).toThrow(
+      expect.objectContaining({ code: 'PlanImpossible' }),
+    );
   });
 
-  it.each([0, MIN_PART_SIZE - 1, MAX_PART_SIZE + 1, 1.5, Number.NaN])('refuses a part size of %d', (partSize) => {
-    expect(() => planParts(GiB, partSize)).toThrow(expect.objectContaining({ code: 'PlanImpossible' }));
-  });
+  it.each([0, MIN_PART_SIZE - 1, MAX_PART_SIZE + 1, 1.5, Number.NaN])(
+    'refuses a part size of %d',
+    (partSize) => {
+      expect(() => planParts(GiB, partSize)).toThrow(expect.objectContaining({ code: 'PlanImpossible' }));
+    },
+  );
 
   it('keeps to a server that takes fewer parts', () => {
     const plan = planParts(100 * GiB, PART, { ...S3_PROFILE, maxParts: 1000 });

@@ -8,7 +8,9 @@ const never = new AbortController().signal;
 
 describe('Cutter', () => {
   const cut = async (bytes: Buffer, chunk: number, length: number, expected: number | null = null) => {
-    const chunks = Array.from({ length: Math.ceil(bytes.length / chunk) }, (_, i) => bytes.subarray(i * chunk, (i + 1) * chunk));
+    const chunks = Array.from({ length: Math.ceil(bytes.length / chunk) }, (_, i) =>
+      bytes.subarray(i * chunk, (i + 1) * chunk),
+    );
     const cutter = new Cutter(Readable.from(chunks), expected);
     const pieces: Buffer[] = [];
     for (let part = 1; !cutter.ended.aborted; part++) {
@@ -86,7 +88,9 @@ describe('createBufferPool', () => {
     const pool = createBufferPool(100);
     const first = await pool.acquire(60, never);
     const waiting = pool.acquire(60, never);
-    expect(await Promise.race([waiting, new Promise((resolve) => setImmediate(resolve, 'waiting'))])).toBe('waiting');
+    expect(await Promise.race([waiting, new Promise((resolve) => setImmediate(resolve, 'waiting'))])).toBe(
+      'waiting',
+    );
     pool.release(first);
     expect(await waiting).toBe(first);
   });

@@ -22,6 +22,7 @@ import {
   untilStopped,
   windowResult,
   type BenchServer,
+  type RunningBenchWorker,
 } from '../helpers/upload-bench.js';
 
 let temporal: TestNamespace;
@@ -30,7 +31,12 @@ let env: BenchServer;
 beforeAll(async () => {
   temporal = await testNamespace();
   const { client, namespace } = temporal;
-  env = { client, namespace, nativeConnection: await temporal.nativeConnection(), bundle: await workflowBundle() };
+  env = {
+    client,
+    namespace,
+    nativeConnection: await temporal.nativeConnection(),
+    bundle: await workflowBundle(),
+  };
 });
 afterAll(() => temporal.close());
 
@@ -44,7 +50,12 @@ describe('uploadObject', () => {
     };
     const result = await bench.run((handle) => handle.result());
     expect(ledgers).toEqual(['L1', 'L129', 'L257']);
-    expect(result).toMatchObject({ parts: 300, generations: 1, verification: 'full', checksum: 'crc32:AAAAAA==' });
+    expect(result).toMatchObject({
+      parts: 300,
+      generations: 1,
+      verification: 'full',
+      checksum: 'crc32:AAAAAA==',
+    });
     expect(bench.states()).toEqual(['PENDING', 'UPLOADING', 'COMPLETED']);
     expect(bench.reports.map((report) => report.sequence)).toEqual([1, 2, 3]);
     expect(bench.calls.indexOf('reportUpload')).toBeLessThan(bench.calls.indexOf('createMultipartUpload'));
@@ -143,7 +154,10 @@ describe('uploadObject', () => {
       expired ? failing('ExpiredCredentials') : Promise.resolve({ s3UploadId: 'm', token, before: 'absent' });
     await bench.run(async (handle) => {
       await until(async () => {
-        expect(await handle.query(stateQuery)).toMatchObject({ state: 'BLOCKED', failure: { code: 'ExpiredCredentials' } });
+        expect(await handle.query(stateQuery)).toMatchObject({
+          state: 'BLOCKED',
+          failure: { code: 'ExpiredCredentials' },
+        });
       });
       expired = false;
       await handle.signal(resumeSignal);
@@ -152,18 +166,34 @@ describe('uploadObject', () => {
     expect(bench.states()).toEqual(['PENDING', 'BLOCKED', 'PENDING', 'UPLOADING', 'COMPLETED']);
   });
 
-  it.each(['signal', 'Temporal’s own'])('closes as Cancelled by %s cancel, with the multipart upload aborted', async (how) => {
+  it('is BLOCKED while no worker has its root, and goes on by itself once one is there', async () => {
     const bench = new Bench(env);
-    bench.transfer.uploadParts = ({ window }) => untilStopped(windowResult(window, { finished: false }));
-    await bench.run(async (handle) => {
-      await until(() => expect(bench.calls).toContain('uploadParts'));
-      await (how === 'signal' ? handle.signal(cancelSignal) : handle.cancel());
-      expect(await failureOf(handle)).toBeInstanceOf(CancelledFailure);
-      expect((await handle.describe()).status.name).toBe('CANCELLED');
-    });
-    expect(bench.calls).toContain('abortMultipartUpload');
-    expect(bench.states().at(-1)).toBe('CANCELLED');
+    bench.source = { kind: 'file', root: 'elsewhere', path: 'p' };
+    let worker: RunningBenchWorker | undefined;
+    bench.transfer.reportUpload = async (report) => {
+      bench.reports.push(report);
+      if (report.state === 'BLOCKED') worker = await bench.serve('transfer@elsewhere');
+    };
+    await bench.run((handle) => handle.result());
+    await worker?.end();
+    expect(bench.states()).toEqual(['PENDING', 'BLOCKED', 'PENDING', 'UPLOADING', 'COMPLETED']);
   });
+
+  it.each(['signal', 'Temporal’s own'])(
+    'closes as Cancelled by %s cancel, with the multipart upload aborted',
+    async (how) => {
+      const bench = new Bench(env);
+      bench.transfer.uploadParts = ({ window }) => untilStopped(windowResult(window, { finished: false }));
+      await bench.run(async (handle) => {
+        await until(() => expect(bench.calls).toContain('uploadParts'));
+        await (how === 'signal' ? handle.signal(cancelSignal) : handle.cancel());
+        expect(await failureOf(handle)).toBeInstanceOf(CancelledFailure);
+        expect((await handle.describe()).status.name).toBe('CANCELLED');
+      });
+      expect(bench.calls).toContain('abortMultipartUpload');
+      expect(bench.states().at(-1)).toBe('CANCELLED');
+    },
+  );
 
   it('stays completed when the cancel comes after Complete', async () => {
     const bench = new Bench(env);

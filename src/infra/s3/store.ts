@@ -90,24 +90,48 @@ export interface ObjectStore {
   /** undefined when nothing is at the key. Throws AccessDenied where the server does not say (403 without s3:ListBucket). */
   headObject(ref: ObjectRef, signal: AbortSignal): Promise<ObjectHead | undefined>;
   /** Bytes [offset, offset+length) of an object whose ETag is still `ifMatch`; SourceChanged otherwise. */
-  getObject(ref: ObjectRef & { ifMatch?: string; offset?: number; length?: number }, signal: AbortSignal): Promise<Readable>;
+  getObject(
+    ref: ObjectRef & { ifMatch?: string; offset?: number; length?: number },
+    signal: AbortSignal,
+  ): Promise<Readable>;
   /** Repeating it overwrites the object by the same bytes. */
   putObject(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>;
   /** Repeating it overwrites; SourceChanged when the source's ETag differs. */
-  copyObject(request: ObjectRef & ObjectAttributes & { source: CopySource; ifNoneMatch?: '*' }, signal: AbortSignal): Promise<PutAnswer>;
+  copyObject(
+    request: ObjectRef & ObjectAttributes & { source: CopySource; ifNoneMatch?: '*' },
+    signal: AbortSignal,
+  ): Promise<PutAnswer>;
   /** Every call begins another multipart upload; a lost answer leaves an orphan for the sweep. Throws
    *  EncryptionNotApplied (after aborting it) when the answer does not confirm the encryption asked for. */
-  createMultipartUpload(request: ObjectRef & ObjectAttributes & { checksum: boolean; ifNoneMatch?: '*' }, signal: AbortSignal): Promise<{ s3UploadId: string }>;
+  createMultipartUpload(
+    request: ObjectRef & ObjectAttributes & { checksum: boolean; ifNoneMatch?: '*' },
+    signal: AbortSignal,
+  ): Promise<{ s3UploadId: string }>;
   /** Repeating it replaces the part. */
-  uploadPart(request: UploadRef & { partNumber: number; body: Body; crc32?: string }, signal: AbortSignal): Promise<PartAnswer>;
+  uploadPart(
+    request: UploadRef & { partNumber: number; body: Body; crc32?: string },
+    signal: AbortSignal,
+  ): Promise<PartAnswer>;
   /** Repeating it replaces the part; SourceChanged when the source's ETag differs. */
-  uploadPartCopy(request: UploadRef & { partNumber: number; source: CopySource; offset: number; length: number }, signal: AbortSignal): Promise<PartAnswer>;
+  uploadPartCopy(
+    request: UploadRef & { partNumber: number; source: CopySource; offset: number; length: number },
+    signal: AbortSignal,
+  ): Promise<PartAnswer>;
   /** Every part after `after`, at most `max`, paged through. NoSuchUpload once the upload has ended. */
-  listParts(request: UploadRef & { after?: number; max?: number }, signal: AbortSignal): Promise<ListedPart[]>;
+  listParts(
+    request: UploadRef & { after?: number; max?: number },
+    signal: AbortSignal,
+  ): Promise<ListedPart[]>;
   /** Every multipart upload in progress under the prefix. */
-  listMultipartUploads(request: { bucket: string; prefix: string }, signal: AbortSignal): Promise<{ key: string; s3UploadId: string; initiated: string }[]>;
+  listMultipartUploads(
+    request: { bucket: string; prefix: string },
+    signal: AbortSignal,
+  ): Promise<{ key: string; s3UploadId: string; initiated: string }[]>;
   /** Throws S3Unavailable when a 200 carries no ETag. After success it answers the same, or NoSuchUpload: look for the token. */
-  completeMultipartUpload(request: CompleteRequest, signal: AbortSignal): Promise<{ etag: string; versionId?: string; crc32?: string }>;
+  completeMultipartUpload(
+    request: CompleteRequest,
+    signal: AbortSignal,
+  ): Promise<{ etag: string; versionId?: string; crc32?: string }>;
   /** Success also when the upload is gone already. */
   abortMultipartUpload(request: UploadRef, signal: AbortSignal): Promise<void>;
   headBucket(bucket: string, signal: AbortSignal): Promise<boolean>;
@@ -141,7 +165,10 @@ export function tokenMetadata(token: TruthToken): Record<string, string> {
 }
 
 export function carriesToken(head: ObjectHead, token: TruthToken): boolean {
-  return head.metadata[TOKEN_METADATA.uploadId] === token.uploadId && head.metadata[TOKEN_METADATA.nonce] === token.nonce;
+  return (
+    head.metadata[TOKEN_METADATA.uploadId] === token.uploadId &&
+    head.metadata[TOKEN_METADATA.nonce] === token.nonce
+  );
 }
 
 export function holderOf(head: ObjectHead | undefined): KeyHolder {

@@ -1,6 +1,6 @@
 /**
  * The ledger: what we sent, part by part. A slice of it travels through history as an opaque base64 string of about
- * 28 characters a part. Only activities read it; workflow code passes it on.
+ * 31 characters a part. Only activities read it; workflow code passes it on.
  *
  * Entry: part number (u16), flags (u8), CRC32 (u32, flag 1), ETag (16 bytes where it is a quoted MD5, flag 2;
  * otherwise its length as u8 and its characters).
@@ -11,7 +11,7 @@ const MD5_PATTERN = /^"[0-9a-f]{32}"$/;
 
 export interface LedgerEntry {
   etag: string;
-  /** Absent for copied parts and with checksums off. */
+  /** CRC32 of our bytes; of a copied part, the server's own. Absent with checksums off. */
   crc?: number | undefined;
 }
 
@@ -42,13 +42,13 @@ export class Ledger {
   }
 
   encode(): string {
-    return Buffer.concat(this.parts().map((part) => encodeEntry(part, this.entries.get(part) as LedgerEntry))).toString(
-      'base64',
-    );
+    return Buffer.concat(
+      this.parts().map((part) => encodeEntry(part, this.entries.get(part) as LedgerEntry)),
+    ).toString('base64');
   }
 
   private read(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const part = bytes.readUInt16BE(at);
       const flags = bytes.readUInt8(at + 2);
       at += 3;
