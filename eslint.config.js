@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { defineConfig } from 'eslint/config';
-import importX from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
 import { layersRule } from './scripts/eslint-layers.mjs';
 
@@ -41,15 +40,12 @@ export default defineConfig(
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
     files: ['**/*.{ts,js,mjs}'],
-    plugins: { 'import-x': importX },
     rules: {
       'no-empty': ['error', { allowEmptyCatch: false }],
       'no-var': 'error',
       'prefer-const': 'error',
       'no-throw-literal': 'error',
       eqeqeq: ['error', 'always'],
-      'import-x/no-duplicates': 'error',
-      'import-x/first': 'error',
     },
   },
   {
@@ -94,7 +90,6 @@ export default defineConfig(
     plugins: { longshore: { rules: { layers: layersRule(join(root, 'src')) } } },
     rules: {
       'longshore/layers': 'error',
-      'import-x/no-extraneous-dependencies': ['error', { devDependencies: false, packageDir: root }],
       'no-restricted-syntax': ['error', environment],
       'max-lines': ['error', { max: 320, ...SIZE }],
       'max-lines-per-function': ['error', { max: 60, ...SIZE }],

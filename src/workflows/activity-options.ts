@@ -31,8 +31,8 @@ export const CONTROL: ActivityOptions = {
   retry: RETRY,
 };
 
-/** Waits on a queue for as long as it takes until a worker is there. */
-export const PROBE: ActivityOptions = { startToCloseTimeout: '10 seconds' };
+/** Waits on a queue for as long as it takes until a worker is there, ahead of all that waits to be moved. */
+export const PROBE: ActivityOptions = { startToCloseTimeout: '10 seconds', priority: { priorityKey: 1 } };
 
 /** Undoing: never given up, for what it leaves costs money. */
 export const UNDO: ActivityOptions = {

@@ -41,6 +41,7 @@ export class Control {
   end(): void {
     this.ending = true;
     this.paused = false;
+    this.blockedBy = undefined;
   }
 
   /** Waits while paused or blocked, but not for ever. */

@@ -25,6 +25,12 @@ export function view(code: ErrorCode, message: string): FailureView {
   return { code, message, hint: ERRORS[code].hint };
 }
 
+/** A failure after which the multipart upload could not be aborted either. */
+export function withLeftover(failure: FailureView, left: FailureView): FailureView {
+  const message = `${failure.message}; its multipart upload is left in S3, for the abort failed (${left.code}: ${left.message})`;
+  return { ...failure, message };
+}
+
 export function toApplicationFailure(failure: FailureView): ApplicationFailure {
   return ApplicationFailure.nonRetryable(failure.message, failure.code, failure);
 }

@@ -9,7 +9,7 @@ import {
 } from '@temporalio/workflow';
 import type { OrchestrationActivities } from '../activities/catalog.js';
 import type { TransferActivities } from '../activities/uploads.js';
-import { ERRORS } from '../core/errors.js';
+import { ERRORS, type FailureView } from '../core/errors.js';
 import { isTerminal, type UploadState } from '../core/states.js';
 import {
   cancelSignal,
@@ -30,7 +30,7 @@ import {
 import { CATALOG, CONTROL, moving, UNDO } from './activity-options.js';
 import { Control } from './control.js';
 import { describeUpload } from './details.js';
-import { failureOf, toApplicationFailure } from './failures.js';
+import { failureOf, toApplicationFailure, withLeftover } from './failures.js';
 import { sendParts } from './parts.js';
 import { Placement } from './placement.js';
 import { Progress } from './progress.js';
@@ -101,12 +101,12 @@ class ObjectUpload {
     if (plan.kind !== 'parts') {
       this.progress.expect(plan.size, 1);
       this.record.note({ size: plan.size, parts: 1 });
-      return { stored: await this.putWhole(inspection), inspection };
+      return { stored: await this.freshly(inspection, () => this.putWhole(inspection)), inspection };
     }
     this.progress.expect(plan.parts.size, plan.parts.count);
     this.record.note({ size: plan.parts.size, partSize: plan.parts.partSize });
     if (plan.parts.count !== null) this.record.note({ parts: plan.parts.count });
-    return { stored: await this.multipart(inspection, plan), inspection };
+    return { stored: await this.freshly(inspection, () => this.multipart(inspection, plan)), inspection };
   }
 
   private async putWhole(inspection: Inspection): Promise<StoredObject> {
@@ -126,11 +126,11 @@ class ObjectUpload {
     return stored;
   }
 
-  /** Begins a fresh multipart upload, with none of the old parts, whenever the one at work is lost. */
-  private async multipart(inspection: Inspection, plan: PartsPlan): Promise<StoredObject> {
+  /** Begins afresh, with a new token and none of the old parts, whenever what was at work is lost. */
+  private async freshly(inspection: Inspection, send: () => Promise<StoredObject>): Promise<StoredObject> {
     for (;;) {
       try {
-        return await this.oneMultipart(inspection, plan);
+        return await send();
       } catch (error) {
         if (isCancellation(error)) throw error;
         const restart = ERRORS[failureOf(error).code].retry === 'restart';
@@ -141,7 +141,7 @@ class ObjectUpload {
     }
   }
 
-  private async oneMultipart(inspection: Inspection, plan: PartsPlan): Promise<StoredObject> {
+  private async multipart(inspection: Inspection, plan: PartsPlan): Promise<StoredObject> {
     const lost = this.created;
     const token = this.nextToken();
     // The row names bucket and key before S3 knows of the upload, so that the sweep finds one whose id was lost.
@@ -161,11 +161,7 @@ class ObjectUpload {
     this.created = created;
     this.record.note({ s3UploadId: created.s3UploadId, generations: this.generations });
     this.report('UPLOADING');
-    const { upload, control, placement } = {
-      upload: this.input,
-      control: this.control,
-      placement: this.placement,
-    };
+    const { input: upload, control, placement } = this;
     const results = await sendParts({
       ...{ upload, inspection, plan, created, control, placement },
       onResult: (window, result) => {
@@ -216,8 +212,11 @@ class ObjectUpload {
 
   /** Undoes what was begun, says why, and throws; unless a cancelled object turns out to be there, whole. */
   private async unwind(error: unknown): Promise<UploadResult> {
-    await this.abort();
-    if (!isCancellation(error)) return await this.fail(error);
+    this.control.end();
+    const left = await this.abort().then(() => undefined, failureOf);
+    if (!isCancellation(error)) return await this.fail(error, left);
+    // What it leaves costs money, so a cancel that could not undo everything is a failure that says so.
+    if (left !== undefined) return await this.fail(toApplicationFailure(left), left);
     if (this.mayExist !== undefined) {
       const { token, inspection } = this.mayExist;
       const stored = await undo.settleObject.executeWithOptions({ summary: 'is it there after all?' }, [
@@ -230,8 +229,8 @@ class ObjectUpload {
     return await this.closeAsCancelled();
   }
 
-  private async fail(error: unknown): Promise<never> {
-    const failure = failureOf(error);
+  private async fail(error: unknown, left?: FailureView): Promise<never> {
+    const failure = left === undefined ? failureOf(error) : withLeftover(failureOf(error), left);
     this.record.note({ failure });
     this.record.remember({ progress: this.progress.snapshot(), failure });
     this.report('FAILED');
@@ -243,10 +242,11 @@ class ObjectUpload {
     if (this.created === undefined) return;
     const { s3UploadId } = this.created;
     const { destination } = this.input;
+    const summary = 'abort the multipart upload';
     await CancellationScope.nonCancellable(() =>
-      undo.abortMultipartUpload.executeWithOptions({ summary: 'abort the multipart upload' }, [
-        { destination, s3UploadId },
-      ]),
+      this.control.parking(() =>
+        undo.abortMultipartUpload.executeWithOptions({ summary }, [{ destination, s3UploadId }]),
+      ),
     );
   }
 

@@ -42,7 +42,17 @@ export function temporalError(config: TemporalConfig, op: string, error: unknown
   const cause = error instanceof ServiceError ? error.cause : error;
   if (!isGrpcServiceError(cause)) return error;
   const passing = [1, 4, 8, 14].includes(cause.code); // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
-  return passing ? unavailable(config, op, error) : error;
+  if (passing) return unavailable(config, op, error);
+  return /search attribute/i.test(cause.details) ? notMigrated(config, op, cause) : error;
+}
+
+function notMigrated(config: TemporalConfig, op: string, cause: Error & { details: string }): LongshoreError {
+  return new LongshoreError('InvalidConfig', `the namespace ${config.namespace}: ${cause.details}`, {
+    op,
+    key: config.namespace,
+    hint: 'Run `longshore migrate`: it registers the search attributes that uploads carry.',
+    cause,
+  });
 }
 
 function unavailable(config: TemporalConfig, op: string, cause: unknown): LongshoreError {
