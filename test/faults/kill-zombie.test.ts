@@ -1,27 +1,28 @@
 /** A worker stands still until another has taken its place, and then wakes up: it changes nothing. */
-import { createServer, type RequestListener } from 'node:http';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { MiB } from '../../src/core/limits.js';
+import { createPool } from '../../src/infra/catalog/pool.js';
 import type { TestBucket } from '../helpers/buckets.js';
 import { faults } from '../helpers/fault-proxy.js';
 import { unfinishedUploads } from '../helpers/leaks.js';
 import { startWorker, type TestProcess } from '../helpers/processes.js';
 import { objectSha256, reached, startRig, type Rig } from '../helpers/rig.js';
 import { partCalls, untilMidPart } from '../helpers/sent.js';
+import { eventually } from '../helpers/wait.js';
 
+/** `PendingActivityState` of Temporal's API. */
+const PENDING_STARTED = 2;
 const NEWER = 'newer than both';
-const ORCHESTRATION = ['--queues', 'orchestration'];
-const TRANSFER = ['--queues', 'transfer,transfer@files'];
+const AT_SOURCE = ['--queues', 'transfer@files'];
+const ELSEWHERE = ['--queues', 'orchestration,transfer'];
 let rig: Rig;
 
 beforeAll(async () => {
   // More than the sockets between worker and proxy can hold still goes as one PutObject.
   rig = await startRig({
     worker: false,
-    env: { LONGSHORE_THRESHOLD: '64MiB', LONGSHORE_URL_ALLOW: '127.0.0.0/8' },
+    env: { LONGSHORE_THRESHOLD: '64MiB' },
   });
 });
 afterEach(() => rig.proxy.clearFaults());
@@ -39,13 +40,14 @@ async function overwrite({ client, name }: TestBucket, key: string): Promise<voi
 }
 
 /**
- * A worker to be stopped, and one that lives all through and does what moves no bytes: what the stopped one had asked
- * Temporal for before is still given to it, and each such task is missed only after its own time limit.
+ * A worker to be stopped, and one that lives all through and does all that is not done at the source. With one slot
+ * the first asks Temporal for nothing while it works, so that no other task is given to it while it stands still.
  */
 async function startZombie(): Promise<TestProcess> {
+  const env = { ...rig.surroundings.env, WORKER_CONCURRENCY: '1' };
   const [zombie] = await Promise.all([
-    startWorker(rig.surroundings, TRANSFER),
-    startWorker(rig.surroundings, ORCHESTRATION),
+    startWorker({ ...rig.surroundings, env }, AT_SOURCE),
+    startWorker(rig.surroundings, ELSEWHERE),
   ]);
   return zombie;
 }
@@ -73,7 +75,7 @@ describe('SIGSTOP past the heartbeat timeout, then SIGCONT', () => {
     await reached(rig.client, id, file.size / 4);
     await untilMidPart(rig.proxy, bucket.name);
     zombie.signal('SIGSTOP');
-    const other = await startWorker(rig.surroundings, TRANSFER);
+    const other = await startWorker(rig.surroundings, AT_SOURCE);
     const result = await rig.client.result(id);
     expect(result).toMatchObject({ verification: 'full', generations: 1 });
     const before = await headOf(bucket, file.name);
@@ -104,7 +106,7 @@ describe('SIGSTOP past the heartbeat timeout, then SIGCONT', () => {
     onTestFinished(release);
     const { id } = await rig.start(file, bucket);
     await held;
-    const other = await startWorker(rig.surroundings, TRANSFER);
+    const other = await startWorker(rig.surroundings, AT_SOURCE);
     await rig.client.result(id);
     expect(await objectSha256(bucket, file.name)).toBe(file.sha256);
     await overwrite(bucket, file.name);
@@ -116,59 +118,46 @@ describe('SIGSTOP past the heartbeat timeout, then SIGCONT', () => {
     expect(await headOf(bucket, file.name)).toEqual(before);
   });
 
-  it('while it reads the source of a PutObject: it sends nothing any more', async () => {
+  it('with a task in its sockets that it has not begun: it does not begin it', async () => {
+    const file = await rig.file(MiB);
     const bucket = await rig.bucket();
     const zombie = await startZombie();
-    const source = await heldSource(Buffer.alloc(MiB, 'source'), () => zombie.signal('SIGSTOP'));
-    const started = await rig.client.startUpload({
-      source: { kind: 'url', url: source.url },
-      destination: { bucket: bucket.name, key: 'from-url' },
-      options: {},
-    });
-    await source.held;
-    const other = await startWorker(rig.surroundings, TRANSFER);
-    await rig.client.result(started.id);
-    await overwrite(bucket, 'from-url');
-    const before = await headOf(bucket, 'from-url');
-    source.release();
+    // Between the look at the source and PutObject the workflow waits for the catalog.
+    const unlock = await lockCatalog();
+    const { id, workflowId } = await rig.start(file, bucket);
+    await eventually(() => activityIs(workflowId, 'inspectSource', 'done'), { timeout: 30_000 });
+    zombie.signal('SIGSTOP');
+    await unlock();
+    await eventually(() => activityIs(workflowId, 'putObject', 'started'), { timeout: 30_000 });
+    const other = await startWorker(rig.surroundings, AT_SOURCE);
+    await rig.client.result(id);
+    await overwrite(bucket, file.name);
+    const before = await headOf(bucket, file.name);
     await wakeAndWork(zombie, other);
     expect(rig.proxy.calls('PutObject', { bucket: bucket.name })).toBe(1);
-    expect(await headOf(bucket, 'from-url')).toEqual(before);
+    expect(await headOf(bucket, file.name)).toEqual(before);
   });
 });
 
-/** Answers ranges; the first GET of the whole is not answered until `release`, and `onHold` hears of it. */
-async function heldSource(content: Buffer, onHold: () => void) {
-  const gate = { hold: () => undefined as void, release: () => undefined as void };
-  const held = new Promise<void>((resolve) => (gate.hold = resolve));
-  const released = new Promise<void>((resolve) => (gate.release = resolve));
-  let first = true;
-  const listener: RequestListener = (request, response) => {
-    const [from, to] = rangeOf(request.headers.range, content.length);
-    const answer = (): void => {
-      const range = { 'content-range': `bytes ${from}-${to}/${content.length}` };
-      const head = { etag: '"held"', 'accept-ranges': 'bytes', 'content-length': String(to - from + 1) };
-      response.writeHead(request.headers.range === undefined ? 200 : 206, { ...head, ...range });
-      response.end(request.method === 'HEAD' ? undefined : content.subarray(from, to + 1));
-    };
-    if (request.method === 'HEAD' || to - from + 1 < content.length || !first) return answer();
-    first = false;
-    onHold();
-    gate.hold();
-    void released.then(answer);
+/** Holds up every write to the catalog until the answer is called. */
+async function lockCatalog(): Promise<() => Promise<void>> {
+  const { postgres } = rig.surroundings;
+  if (postgres === undefined) throw new Error('the rig has no PostgreSQL');
+  const pool = createPool(postgres.url, { max: 1, ...(postgres.schema && { schema: postgres.schema }) });
+  await pool.query('BEGIN');
+  await pool.query('LOCK TABLE object_uploads IN ACCESS EXCLUSIVE MODE');
+  return async () => {
+    await pool.query('COMMIT');
+    await pool.end();
   };
-  const server = createServer(listener);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/source.bin`, held, release: gate.release };
 }
 
-function rangeOf(header: string | undefined, size: number): [number, number] {
-  const [, from = '0', to = ''] = /^bytes=(\d+)-(\d*)$/.exec(header ?? '') ?? [];
-  return [Number(from), to === '' ? size - 1 : Math.min(Number(to), size - 1)];
+async function activityIs(workflowId: string, type: string, state: 'started' | 'done'): Promise<boolean> {
+  const handle = rig.temporal.client.workflow.getHandle(workflowId);
+  const { raw } = await handle.describe();
+  const pending = (raw.pendingActivities ?? []).find(({ activityType }) => activityType?.name === type);
+  if (state === 'started') return pending?.state === PENDING_STARTED;
+  const { events } = await handle.fetchHistory();
+  const completed = (events ?? []).some(({ activityTaskCompletedEventAttributes: done }) => done);
+  return pending === undefined && completed;
 }
