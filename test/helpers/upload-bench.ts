@@ -41,14 +41,16 @@ export interface RunningBenchWorker {
 const PART = 8 * MiB;
 
 export class Bench {
-  readonly id = randomUUID();
   readonly reports: UploadReport[] = [];
   readonly calls: string[] = [];
   parts = 300;
   source: Source = { kind: 'object', bucket: 'from', key: 'k' };
   transfer: Partial<TransferActivities & OrchestrationActivities> = {};
 
-  constructor(readonly env: BenchServer) {}
+  constructor(
+    readonly env: BenchServer,
+    readonly id: string = randomUUID(),
+  ) {}
 
   get input(): UploadObjectInput {
     return {
