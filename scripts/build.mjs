@@ -2,14 +2,14 @@
 /**
  * Builds dist/: the command line and the workflow bundle.
  *
- *   node scripts/build.mjs [--force] [--workflows-only | --programs-only]
+ *   node scripts/build.mjs [--force] [--clean] [--workflows-only | --programs-only]
  *
  * The workflow bundle takes seconds, so it is left alone while the content it was made from is the same.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
@@ -34,15 +34,41 @@ const EXTERNAL = [
 const BANNER = `import { createRequire as __longshoreRequire } from 'node:module';
 const require = __longshoreRequire(import.meta.url);`;
 
-/** @param {{ entries?: Record<string, string>, outdir?: string }} [options] paths are relative to the repository */
-export async function buildPrograms({ entries = ENTRIES, outdir = join(root, 'dist') } = {}) {
+/** Programs that run while their chunks are replaced may load another one this much later. */
+const CHUNK_AGE_MS = 3_600_000;
+
+/**
+ * Builds beside what is there and then puts it in its place, the entries last: a build that fails, or runs while a
+ * program starts, leaves a whole one.
+ *
+ * @param {{ entries?: Record<string, string>, outdir?: string, clean?: boolean }} [options] sources are relative to the
+ *   repository; `clean` leaves no chunk of an earlier build
+ */
+export async function buildPrograms({ entries = ENTRIES, outdir = join(root, 'dist'), clean = false } = {}) {
   const present = Object.entries(entries).filter(([, source]) => existsSync(join(root, source)));
   if (present.length === 0) return [];
-  await removeOldChunks(outdir);
+  const draft = join(outdir, `.draft-${process.pid}`);
+  try {
+    await bundle(Object.fromEntries(present), draft);
+    for (const [name] of present) await makeExecutable(join(draft, `${name}.js`));
+    const chunks = await filesOf(join(draft, 'chunks'));
+    for (const name of chunks) await move(draft, join('chunks', name), outdir);
+    for (const [name] of present) {
+      await move(draft, `${name}.js.map`, outdir);
+      await move(draft, `${name}.js`, outdir);
+    }
+    await removeOldChunks(join(outdir, 'chunks'), new Set(chunks), clean ? 0 : CHUNK_AGE_MS);
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+  return present.map(([name]) => name);
+}
+
+async function bundle(entryPoints, outdir) {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
   await build({
     absWorkingDir: root,
-    entryPoints: Object.fromEntries(present),
+    entryPoints,
     outdir,
     bundle: true,
     platform: 'node',
@@ -58,13 +84,36 @@ export async function buildPrograms({ entries = ENTRIES, outdir = join(root, 'di
     define: { 'process.env.LONGSHORE_VERSION': JSON.stringify(version) },
     logLevel: 'warning',
   });
-  for (const [name] of present) await makeExecutable(join(outdir, `${name}.js`));
-  return present.map(([name]) => name);
+}
+
+/** A source map names its sources from where it lies, and the draft lies one folder deeper. */
+async function move(draft, path, outdir) {
+  const [from, to] = [join(draft, path), join(outdir, path)];
+  if (path.endsWith('.map')) {
+    const map = JSON.parse(await readFile(from, 'utf8'));
+    const sources = map.sources.map((source) => relative(dirname(to), join(dirname(from), source)));
+    await writeFile(from, JSON.stringify({ ...map, sources }));
+  }
+  await mkdir(dirname(to), { recursive: true });
+  await rename(from, to);
 }
 
 /** Chunks have a hash in their names, so old ones would pile up. */
-async function removeOldChunks(outdir) {
-  await rm(join(outdir, 'chunks'), { recursive: true, force: true });
+async function removeOldChunks(folder, current, age) {
+  for (const name of await filesOf(folder)) {
+    const file = join(folder, name);
+    const found = current.has(name) ? undefined : await stat(file).catch(ignoreMissing);
+    if (found !== undefined && Date.now() - found.mtimeMs >= age) await rm(file, { force: true });
+  }
+}
+
+async function filesOf(folder) {
+  return (await readdir(folder).catch(ignoreMissing)) ?? [];
+}
+
+/** Another build may have removed it meanwhile. */
+function ignoreMissing(error) {
+  if (error.code !== 'ENOENT') throw error;
 }
 
 async function makeExecutable(file) {
@@ -127,7 +176,9 @@ async function filesUnder(path) {
 
 async function main(args) {
   const started = performance.now();
-  const programs = args.includes('--workflows-only') ? [] : await buildPrograms();
+  const programs = args.includes('--workflows-only')
+    ? []
+    : await buildPrograms({ clean: args.includes('--clean') });
   const workflows =
     !args.includes('--programs-only') && (await buildWorkflows({ force: args.includes('--force') }));
   const made = [...programs.map((name) => `dist/${name}.js`), ...(workflows ? ['dist/workflows.js'] : [])];
