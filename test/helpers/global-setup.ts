@@ -23,7 +23,7 @@ type Build = keyof Stack['broken'];
 const NEEDS: Readonly<Record<string, readonly PartName[]>> = {
   contract: ['versitygw', 'minio', 'postgres'],
   workflows: ['testServer', 'temporal'],
-  integration: ['temporal', 'versitygw', 'postgres'],
+  integration: ['temporal', 'versitygw', 'minio', 'postgres'],
   replay: [],
   faults: ['temporal', 'versitygw', 'postgres'],
   e2e: ['temporal', 'versitygw', 'postgres'],

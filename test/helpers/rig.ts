@@ -1,5 +1,5 @@
 /**
- * Longshore whole, for fault tests: a namespace, a schema and a fault proxy of its own in front of versitygw. The worker
+ * Longshore whole, for fault tests: a namespace, a schema and a fault proxy of its own in front of an S3 server. The worker
  * runs in the test's process (`startRig`), or as children that a test can kill (`{ worker: false }` and `startWorker`).
  */
 import { createHash, randomFillSync, randomUUID } from 'node:crypto';
@@ -27,6 +27,8 @@ import { eventually } from './wait.js';
 export interface RigOptions {
   /** false: the tests start workers themselves. */
   worker?: boolean;
+  /** Where uploads go; default versitygw. */
+  server?: 'versitygw' | 'minio';
   env?: Record<string, string>;
   /** host:port of a Temporal server of the test's own. */
   temporal?: string;
@@ -60,16 +62,17 @@ export interface TestFile {
 }
 
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
+  const { server = 'versitygw' } = options;
   const folder = await mkdtemp(join(tmpdir(), 'longshore-rig-'));
   const [temporal, schema, proxy] = await Promise.all([
     testNamespace(options.temporal),
     testSchema(options.postgres),
-    startFaultProxy(part('versitygw').endpoint),
+    startFaultProxy(part(server).endpoint),
   ]);
   await migrate(schema.pool);
   const surroundings: Surroundings = {
     temporal,
-    s3: { ...part('versitygw'), endpoint: proxy.endpoint },
+    s3: { ...part(server), endpoint: proxy.endpoint },
     postgres: { url: schema.url, schema: schema.schema },
     dataDir: join(folder, 'data'),
     env: { LONGSHORE_ROOTS: `files=${folder}`, ...options.env },
@@ -83,7 +86,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     ...{ proxy, temporal, client, surroundings, config, folder },
     file: (size, name = randomUUID()) => writeRandom(folder, name, size),
     bigFile: (size, name = randomUUID()) => streamRandom(folder, name, size),
-    bucket: () => testBucket('versitygw'),
+    bucket: () => testBucket(server),
     start: (file, bucket, change = {}) =>
       client.startUpload({
         source: { kind: 'file', root: 'files', path: file.name },

@@ -89,6 +89,13 @@ const BY_CODE: Readonly<Record<string, Mapping>> = {
   },
 };
 
+/** What the server passes on from its key service: `KMS.NotFoundException` (AWS, 400), `kms:KeyNotFound` (MinIO, 404). */
+const KMS_REFUSAL = /^kms[.:](?!.*(?:throttling|internal|timeout|unavailable))/i;
+const KMS: Mapping = {
+  code: 'InvalidRequest',
+  hint: 'Correct the KMS key, see that it is enabled, and let the worker’s credentials use it.',
+};
+
 const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   401: 'BadCredentials',
   403: 'AccessDenied',
@@ -117,6 +124,7 @@ function mappingOf(answer: ServerAnswer): Mapping {
   const byCode =
     answer.code !== undefined && Object.hasOwn(BY_CODE, answer.code) ? BY_CODE[answer.code] : undefined;
   if (byCode !== undefined) return byCode;
+  if (answer.status >= 400 && answer.status < 500 && KMS_REFUSAL.test(answer.code ?? '')) return KMS;
   const byStatus = BY_STATUS[answer.status];
   if (byStatus !== undefined) return { code: byStatus };
   // A success with an error in its body, or without what it must carry, is worth another try unless its code says otherwise.
