@@ -8,7 +8,7 @@ import { createPool } from '../infra/catalog/pool.js';
 import { createVault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
 import { createObjectStore } from '../infra/s3/index.js';
-import type { ObjectStore } from '../infra/s3/store.js';
+import type { ObjectStore, StoreConfig } from '../infra/s3/store.js';
 import { createSources } from '../infra/sources/index.js';
 import type { Logger } from '../infra/telemetry/log.js';
 
@@ -41,6 +41,7 @@ export function createWorkerDeps(
     roots: config.roots,
     url: config.url,
     stores: stores.named,
+    sameStore: (name) => isSameStore(config.s3, config.stores[name]),
     unseal: (ref) => vault.unseal(ref, 'source-url'),
   });
   const transfer = createTransferActivities({
@@ -78,7 +79,7 @@ function openStores(config: Config): {
         `no store named ${name} is configured here (known: ${known})`,
         {
           op: 'inspect',
-          hint: `Set LONGSHORE_STORES_${name.toUpperCase()}_ENDPOINT on the workers.`,
+          hint: `Set LONGSHORE_STORES_${name.toUpperCase().replaceAll('-', '_')}_ENDPOINT on the workers.`,
         },
       );
     }
@@ -90,4 +91,11 @@ function openStores(config: Config): {
     for (const store of [destination, ...others.values()]) store.close();
   };
   return { destination, named, close };
+}
+
+/** One server under the same rights copies by itself, whatever the store is called. */
+function isSameStore(destination: StoreConfig, named: StoreConfig | undefined): boolean {
+  const identity = ({ endpoint, region, accessKeyId, secretAccessKey, profile }: StoreConfig): string =>
+    JSON.stringify([endpoint, region, accessKeyId, secretAccessKey, profile]);
+  return named !== undefined && identity(named) === identity(destination);
 }

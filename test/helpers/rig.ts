@@ -20,7 +20,7 @@ import { testBucket, type TestBucket } from './buckets.js';
 import { startFaultProxy, type FaultProxy } from './fault-proxy.js';
 import { testSchema } from './postgres.js';
 import { environmentOf, type Surroundings } from './processes.js';
-import { part } from './stack.js';
+import { part, type S3Address } from './stack.js';
 import { testNamespace, type TestNamespace } from './temporal.js';
 import { eventually } from './wait.js';
 
@@ -29,7 +29,8 @@ export interface RigOptions {
   worker?: boolean;
   /** Where uploads go; default versitygw. */
   server?: 'versitygw' | 'minio';
-  env?: Record<string, string>;
+  /** A function is told the S3 server's address, which is the proxy's. */
+  env?: Record<string, string> | ((s3: S3Address) => Record<string, string>);
   /** host:port of a Temporal server of the test's own. */
   temporal?: string;
   /** URL of a PostgreSQL of the test's own. */
@@ -70,12 +71,14 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     startFaultProxy(part(server).endpoint),
   ]);
   await migrate(schema.pool);
+  const s3 = { ...part(server), endpoint: proxy.endpoint };
+  const env = typeof options.env === 'function' ? options.env(s3) : options.env;
   const surroundings: Surroundings = {
     temporal,
-    s3: { ...part(server), endpoint: proxy.endpoint },
+    s3,
     postgres: { url: schema.url, schema: schema.schema },
     dataDir: join(folder, 'data'),
-    env: { LONGSHORE_ROOTS: `files=${folder}`, ...options.env },
+    env: { LONGSHORE_ROOTS: `files=${folder}`, ...env },
   };
   const config = loadConfig({ env: environmentOf(surroundings), cwd: folder });
   const client = await LongshoreClient.connect(config.temporal);
