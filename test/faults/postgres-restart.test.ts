@@ -75,7 +75,7 @@ it('at half of 1 GiB, until after the last byte: the upload completes once it is
   });
   expect((await rig.client.view(id)).closedAt).toBeUndefined();
   const status = await longshore(['status', id, '--json'], rig.surroundings);
-  expect(status).toMatchObject({ code: 0, stderr: expect.stringContaining('warning') });
+  expect(status).toMatchObject({ code: 0, stderr: expect.stringContaining('warning') as string });
   expect(lastJson(status.stdout)).toMatchObject({ id, progress: { bytesDone: file.size } });
   await untilOutageIsOver(stopped);
   await start();
