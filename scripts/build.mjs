@@ -34,6 +34,27 @@ const EXTERNAL = [
 const BANNER = `import { createRequire as __longshoreRequire } from 'node:module';
 const require = __longshoreRequire(import.meta.url);`;
 
+/**
+ * Temporal's messages are described by a literal of half a megabyte, of which every message is made before a program does
+ * anything. Text for JSON.parse is read twice as fast, and what clients never speak (the language of the worker's
+ * native core, the API of Temporal Cloud's control plane) is left out.
+ */
+const temporalMessages = {
+  name: 'temporal-messages',
+  setup({ onLoad }) {
+    onLoad({ filter: /@temporalio[\\/]proto[\\/]protos[\\/]json-module\.js$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8');
+      const [, before, literal, after] = /^([^]*\.addJSON\()(\{[^]*\})(\);[^]*)$/.exec(text) ?? [];
+      if (literal === undefined) throw new Error(`${path} is not as it was: look at it again`);
+      const messages = JSON.parse(literal);
+      delete messages.coresdk;
+      delete messages.temporal.nested.api.nested.cloud;
+      const quoted = JSON.stringify(JSON.stringify(messages));
+      return { contents: `${before}JSON.parse(${quoted})${after}`, loader: 'js' };
+    });
+  },
+};
+
 /** Programs that run while their chunks are replaced may load another one this much later. */
 const CHUNK_AGE_MS = 3_600_000;
 
@@ -80,6 +101,10 @@ async function bundle(entryPoints, outdir) {
     sourcemap: true,
     sourcesContent: false,
     external: EXTERNAL,
+    plugins: [temporalMessages],
+    // Less to read at each start; names stay, for stack traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
     banner: { js: BANNER },
     define: { 'process.env.LONGSHORE_VERSION': JSON.stringify(version) },
     logLevel: 'warning',

@@ -2,7 +2,7 @@
 import { chmod, mkdir, rename, writeFile } from 'node:fs/promises';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LongshoreError } from '../core/errors.js';
 import { DEV_STATE_FILE, DevStateSchema } from '../infra/dev-state.js';
 import type { DevState } from '../infra/dev-state.js';

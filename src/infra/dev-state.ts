@@ -1,5 +1,5 @@
 /** `dev.json`: how commands find the embedded stack of their data folder. Written by `longshore dev`, read by the configuration. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const DEV_STATE_FILE = 'dev.json';
 
