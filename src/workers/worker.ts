@@ -77,6 +77,8 @@ function common({ worker }: Config): Partial<WorkerOptions> {
   return {
     shutdownGraceTime: Math.max(0, worker.shutdownGraceMs - HANDOVER_MS),
     shutdownForceTime: worker.shutdownGraceMs + 5_000,
+    // A worker that is stopped or cut off swallows one task for each poll that it has open.
+    maxConcurrentActivityTaskPolls: 2,
     // Heartbeats carry the progress that people watch, and the news that they cancelled.
     maxHeartbeatThrottleInterval: '500 milliseconds',
     defaultHeartbeatThrottleInterval: '500 milliseconds',

@@ -18,7 +18,7 @@ const FLOOR_RATE = 256 * 1024;
 /** Writes to the catalog: they wait for PostgreSQL as long as it takes. */
 export const CATALOG: ActivityOptions = {
   taskQueue: 'orchestration',
-  startToCloseTimeout: '20 seconds',
+  startToCloseTimeout: '10 seconds',
   retry: RETRY,
 };
 
