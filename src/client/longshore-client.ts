@@ -8,7 +8,12 @@ import {
   type WorkflowExecutionDescription,
   type WorkflowHandle,
 } from '@temporalio/client';
-import { ApplicationFailure, CancelledFailure, defineSearchAttributeKey } from '@temporalio/common';
+import {
+  ApplicationFailure,
+  CancelledFailure,
+  defineSearchAttributeKey,
+  TerminatedFailure,
+} from '@temporalio/common';
 import { uuidv7 } from 'uuidv7';
 import { ERRORS, isErrorCode, LongshoreError, type FailureView } from '../core/errors.js';
 import { QUEUES, uploadWorkflowId } from '../core/ids.js';
@@ -52,6 +57,21 @@ export interface StartedUpload {
   fresh: boolean;
 }
 
+/** The refusal of an id whose upload is done: with the same input, its result is the answer. */
+export class AlreadyCompleted extends LongshoreError {
+  constructor(
+    readonly upload: Omit<StartedUpload, 'fresh'>,
+    readonly result: UploadResult,
+  ) {
+    const { workflowId: key } = upload;
+    super('AlreadyCompleted', `${key} is complete: ${result.size} bytes, ETag ${result.etag}`, {
+      op: 'start',
+      key,
+      cause: result,
+    });
+  }
+}
+
 /** What Temporal knows of an upload, with or without a living worker. */
 export interface UploadView {
   id: string;
@@ -93,7 +113,7 @@ export class LongshoreClient {
 
   /**
    * Starts an upload, or finds it running. Throws InvalidInput or KeyTooLong before anything is started, Conflict when the
-   * id belongs to another input, AlreadyCompleted (with the result as its cause) when it is done.
+   * id belongs to another input, AlreadyCompleted when it is done.
    */
   async startUpload({ id, secretFingerprint, ...rest }: StartUpload): Promise<StartedUpload> {
     const input: UploadObjectInput = { id: id ?? uuidv7(), ...rest };
@@ -127,20 +147,28 @@ export class LongshoreClient {
       });
     } catch (error) {
       if (error instanceof WorkflowExecutionAlreadyStartedError)
-        throw await this.refusal(workflowId, memo, error);
+        throw await this.refusal(input.id, workflowId, memo, error);
       throw temporalError(this.config, 'start', error);
     }
   }
 
   /** The upload with this id has completed: with the same input that is its answer, with another a conflict. */
-  private async refusal(workflowId: string, memo: UploadMemo, cause: Error): Promise<LongshoreError> {
+  private async refusal(
+    id: string,
+    workflowId: string,
+    memo: UploadMemo,
+    cause: Error,
+  ): Promise<LongshoreError> {
     const handle = this.client.workflow.getHandle(workflowId);
     const description = await handle.describe();
     if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint)
       return conflict(workflowId, cause);
     const result = (await handle.result()) as UploadResult;
-    const message = `${workflowId} is complete: ${result.size} bytes, ETag ${result.etag}`;
-    return new LongshoreError('AlreadyCompleted', message, { op: 'start', key: workflowId, cause: result });
+    const { runId } = description;
+    return new AlreadyCompleted(
+      { id, workflowId, runId, webUi: webUiUrl(this.config, workflowId, runId) },
+      result,
+    );
   }
 
   private async isSameInput(handle: Handle, memo: UploadMemo, requested: number): Promise<boolean> {
@@ -173,7 +201,7 @@ export class LongshoreClient {
       bucket: attributes.get(KEYS.bucket),
       progress: result === undefined ? liveProgress(memo.progress, heartbeatsOf(raw)) : finalProgress(result),
       result,
-      failure: memo.failure ?? undefined,
+      failure: description.status.name === 'TERMINATED' ? terminated(id) : (memo.failure ?? undefined),
       startedAt: description.startTime.toISOString(),
       closedAt: description.closeTime?.toISOString(),
       historyEvents: description.historyLength,
@@ -261,6 +289,8 @@ function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
   const context = { op: 'upload', key: id, cause: error };
   if (cause instanceof CancelledFailure)
     return new LongshoreError('Cancelled', `the upload ${id} was cancelled`, context);
+  if (cause instanceof TerminatedFailure)
+    return new LongshoreError('Terminated', terminated(id).message, context);
   if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
     const [view] = (cause.details ?? []) as (FailureView | undefined)[];
     return new LongshoreError(cause.type, cause.message, {
@@ -271,6 +301,12 @@ function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
     });
   }
   return new LongshoreError('Internal', cause?.message ?? error.message, context);
+}
+
+/** Nobody asked the workflow, so nothing was undone. */
+function terminated(id: string): FailureView {
+  const message = `the upload ${id} was terminated in Temporal`;
+  return { code: 'Terminated', message, op: 'upload', key: id, hint: ERRORS.Terminated.hint };
 }
 
 /** Temporal takes summaries of up to 400 bytes. */

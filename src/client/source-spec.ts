@@ -69,7 +69,11 @@ function fileSource(text: string, { roots, cwd }: SourceSpecOptions): Source {
   if (holding === undefined) {
     const known = Object.entries(roots).map(([name, folder]) => `${name} (${folder})`);
     const said = known.length === 0 ? 'none is configured' : `there are ${known.join(', ')}`;
-    throw invalid('parseSource', `${path} is under no root that workers may read: ${said}`);
+    throw invalid(
+      'parseSource',
+      `${path} is under no root that workers may read: ${said}`,
+      'Name a folder above it in LONGSHORE_ROOTS (name=/path), here and for the workers; under `longshore dev` every path will do.',
+    );
   }
   const under = path.slice(holding.prefix.length);
   if (under === '') throw invalid('parseSource', `${path} is the root ${holding.name} itself, not a file`);
@@ -131,6 +135,6 @@ function refuseHalves(text: string, op: string, what: string): void {
   if (/\p{Surrogate}/u.test(text)) throw invalid(op, `${what} holds half a character (a lone surrogate)`);
 }
 
-function invalid(op: string, message: string): LongshoreError {
-  return new LongshoreError('InvalidInput', message, { op });
+function invalid(op: string, message: string, hint?: string): LongshoreError {
+  return new LongshoreError('InvalidInput', message, { op, hint });
 }

@@ -55,7 +55,7 @@ export class Settings {
     const { flag, secret = false } = setting;
     const given = flag === undefined ? undefined : this.flags[flag];
     if (flag !== undefined && given !== undefined && given !== '') {
-      return check(`--${kebab(flag)}`, String(given), setting.schema, secret);
+      return check(`--${SPELLED[flag] ?? kebab(flag)}`, String(given), setting.schema, secret);
     }
     const name = setting.env.find((each) => this.env[each] !== undefined);
     const value = name === undefined ? undefined : this.env[name];
@@ -95,6 +95,12 @@ export function hidePassword(value: string): string {
     .replace(/(:\/\/)[^/?#\s]*@/g, '$1***@')
     .replace(/([?&][^=&#]*(?:password|token|signature|secret|credential)[^=&#]*=)[^&#\s]*/gi, '$1***');
 }
+
+/** Where the command line has a shorter name. */
+const SPELLED: Partial<Record<keyof ConfigFlags, string>> = {
+  temporalNamespace: 'namespace',
+  workerConcurrency: 'concurrency',
+};
 
 function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -15,7 +15,7 @@ import {
 } from '../core/limits.js';
 import { S3_PROFILE } from '../core/part-plan.js';
 import type { ServerProfile } from '../core/part-plan.js';
-import type { Encryption } from '../core/uploads.js';
+import type { Encryption, UploadOptions } from '../core/uploads.js';
 import { findDataDir, readDevState } from './config-dev.js';
 import type { DevState } from './config-dev.js';
 import { DEV_STATE_FILE } from './dev-state.js';
@@ -47,6 +47,8 @@ export interface Config {
   readonly roots: Readonly<Record<string, string>>;
   readonly url: UrlConfig;
   readonly upload: UploadDefaults;
+  /** The part of `upload` that somebody set. */
+  readonly uploadAsked: UploadAsked;
   readonly worker: WorkerConfig;
   /** 32 bytes, base64: seals addresses that are secrets. */
   readonly sealingKey: string | undefined;
@@ -82,6 +84,9 @@ export interface UploadDefaults {
   readonly expectedMax: number;
 }
 
+/** As options of an upload that this command starts. */
+export type UploadAsked = Readonly<Pick<UploadOptions, 'partSize' | 'concurrency' | 'encryption'>>;
+
 export interface WorkerConfig {
   /** Bytes that transfer activities may hold in buffers; slots follow from it. */
   readonly memoryBudget: number;
@@ -113,6 +118,7 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
   const temporal = readTemporal(settings, dev);
   // The stack of this folder is in use only when its Temporal is: another cluster must not get its rights.
   const devInUse = dev?.temporal?.address === temporal.address ? dev : undefined;
+  const uploadAsked = readUploadAsked(settings);
   return deepFreeze({
     dataDir,
     devFile: dev === undefined ? undefined : join(dataDir, DEV_STATE_FILE),
@@ -127,7 +133,8 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
     postgresUrl: readPostgres(settings, dev),
     roots: readRoots(settings, devInUse),
     url: readUrl(settings),
-    upload: readUpload(settings),
+    upload: readUpload(settings, uploadAsked),
+    uploadAsked,
     worker: readWorker(settings),
     sealingKey:
       settings.read({ env: ['LONGSHORE_SEALING_KEY'], schema: v.key32(), secret: true }) ?? dev?.sealingKey,
@@ -166,24 +173,31 @@ function readUrl(settings: Settings): UrlConfig {
   };
 }
 
-function readUpload(settings: Settings): UploadDefaults {
+function readUploadAsked(settings: Settings): UploadAsked {
+  const asked = {
+    partSize: settings.read({
+      flag: 'partSize',
+      env: ['CHUNK_SIZE'],
+      schema: v.size(MIN_PART_SIZE, MAX_PART_SIZE),
+    }),
+    concurrency: settings.read({
+      flag: 'concurrency',
+      env: ['LONGSHORE_CONCURRENCY'],
+      schema: v.integer(1, MAX_CONCURRENCY),
+    }),
+    encryption: settings.read({ flag: 'sse', env: ['LONGSHORE_SSE'], schema: v.encryption() }),
+  };
+  return Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
+}
+
+function readUpload(settings: Settings, asked: UploadAsked): UploadDefaults {
   return {
-    partSize:
-      settings.read({
-        flag: 'partSize',
-        env: ['CHUNK_SIZE'],
-        schema: v.size(MIN_PART_SIZE, MAX_PART_SIZE),
-      }) ?? DEFAULT_PART_SIZE,
-    concurrency:
-      settings.read({
-        flag: 'concurrency',
-        env: ['LONGSHORE_CONCURRENCY'],
-        schema: v.integer(1, MAX_CONCURRENCY),
-      }) ?? DEFAULT_CONCURRENCY,
+    partSize: asked.partSize ?? DEFAULT_PART_SIZE,
+    concurrency: asked.concurrency ?? DEFAULT_CONCURRENCY,
+    encryption: asked.encryption,
     threshold:
       settings.read({ flag: 'threshold', env: ['LONGSHORE_THRESHOLD'], schema: v.size(0, MAX_PART_SIZE) }) ??
       DEFAULT_MULTIPART_THRESHOLD,
-    encryption: settings.read({ flag: 'sse', env: ['LONGSHORE_SSE'], schema: v.encryption() }),
     expectedMax:
       settings.read({ env: ['LONGSHORE_EXPECTED_MAX'], schema: v.size(1, MAX_OBJECT_SIZE) }) ?? 64 * GiB,
   };

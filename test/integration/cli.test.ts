@@ -82,7 +82,9 @@ describe('with a worker', () => {
     const second = await put(id);
     expect([first.code, second.code]).toEqual([EXIT.ok, EXIT.conflict]);
     expect(second.last).toMatchObject({ id, state: 'COMPLETED', error: { code: 'AlreadyCompleted' } });
-    expect(second.last['etag']).toBe(first.last['etag']);
+    for (const field of ['etag', 'webUi']) expect(second.last[field]).toBe(first.last[field]);
+    const { workflowId, runId } = first.lines[0] ?? {};
+    expect(second.last).toMatchObject({ workflowId, runId });
     const third = await put(`${id}-elsewhere`);
     expect(third.code).toBe(EXIT.conflict);
     expect(third.last).toMatchObject({ error: { code: 'Conflict' } });
@@ -92,6 +94,9 @@ describe('with a worker', () => {
     const put = await longshore.call('put', join(longshore.dataDir, 'no such'), 's3://uploads/x', '--json');
     expect(put.code).toBe(EXIT.failed);
     expect(put.last).toMatchObject({ type: 'result', state: 'FAILED', error: { code: 'SourceNotFound' } });
+    expect(put.last).toMatchObject({
+      error: { message: expect.stringMatching(/there is no such file \(ENOENT\)$/) as unknown },
+    });
     const nowhere = await longshore.call('put', file, 's3://no-such-bucket-here/x');
     expect(nowhere).toMatchObject({ code: EXIT.failed, stdout: '' });
     expect(nowhere.stderr).toContain('(NoSuchBucket)\nhint: Create the bucket');

@@ -6,6 +6,7 @@ import { report } from '../../src/client/cli/failure.js';
 import { Io } from '../../src/client/cli/io.js';
 import { runProgram } from '../../src/client/cli/program.js';
 import { EXIT, LongshoreError } from '../../src/core/errors.js';
+import { loadConfig } from '../../src/infra/config.js';
 
 function captured(argv: readonly string[] = [], env: Record<string, string> = {}) {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
@@ -115,6 +116,15 @@ describe('failures', () => {
 describe('options of put', () => {
   test('only what was asked for is in them', () => {
     expect(uploadOptions({ checksum: true })).toEqual({});
+    const { uploadAsked } = loadConfig({
+      env: { CHUNK_SIZE: '16MiB', LONGSHORE_SSE: 'AES256', LONGSHORE_DATA_DIR: '/nowhere' },
+    });
+    const asked = { partSize: 16 * 1024 ** 2, encryption: { type: 'SSE_S3' } };
+    expect(uploadOptions({ checksum: true }, uploadAsked)).toEqual(asked);
+    expect(uploadOptions({ checksum: true, partSize: '8MiB' }, uploadAsked)).toEqual({
+      ...asked,
+      partSize: 8 * 1024 ** 2,
+    });
   });
 
   test('all of them arrive', () => {

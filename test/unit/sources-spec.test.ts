@@ -35,7 +35,9 @@ describe('parseSource: paths', () => {
     const failure = codeOf(() => parseSource('../../datax/f', options));
     expect(failure.code).toBe('InvalidInput');
     expect(failure.message).toContain('data (/srv/data), deep (/srv/data/deep), other (/mnt/other/)');
-    expect(codeOf(() => parseSource('f', { roots: {}, cwd: '/' })).message).toContain('none is configured');
+    const none = codeOf(() => parseSource('f', { roots: {}, cwd: '/' }));
+    expect(none.message).toContain('none is configured');
+    expect(none.hint).toContain('LONGSHORE_ROOTS');
   });
 
   it.each([

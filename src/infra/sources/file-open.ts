@@ -203,22 +203,23 @@ export function fileError(
   return new LongshoreError(code, `${label}: ${message}`, { op, key: label, cause });
 }
 
-const SYSTEM_CODES: Readonly<Record<string, ErrorCode>> = {
-  ENOENT: 'SourceNotFound',
-  ENOTDIR: 'SourceNotFound',
-  EACCES: 'SourceDenied',
-  EPERM: 'SourceDenied',
-  EISDIR: 'SourceInvalid',
-  ELOOP: 'SourceInvalid',
-  ENAMETOOLONG: 'SourceInvalid',
-  ENXIO: 'SourceInvalid',
+const SYSTEM_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ENOENT: ['SourceNotFound', 'there is no such file'],
+  ENOTDIR: ['SourceNotFound', 'there is no such file, for a part of its path is no folder'],
+  EACCES: ['SourceDenied', 'the worker may not read it'],
+  EPERM: ['SourceDenied', 'the worker may not read it'],
+  EISDIR: ['SourceInvalid', 'it is a folder'],
+  ELOOP: ['SourceInvalid', 'its links lead to each other'],
+  ENAMETOOLONG: ['SourceInvalid', 'its name is too long for the file system'],
+  ENXIO: ['SourceInvalid', 'it is a device or a socket that nobody serves'],
 };
 
 /** What a system call's failure means. What is not listed (EIO, ESTALE, EMFILE …) may pass. */
 export function systemFailure(error: unknown, source: FileSource, op: string): LongshoreError {
   if (error instanceof LongshoreError) return error;
-  const code = SYSTEM_CODES[systemCode(error)] ?? 'SourceUnavailable';
-  return fileError(code, systemCode(error), source, op, error);
+  const said = systemCode(error);
+  const [code, what] = SYSTEM_CODES[said] ?? ['SourceUnavailable', 'it cannot be read'];
+  return fileError(code, `${what} (${said})`, source, op, error);
 }
 
 export function systemCode(error: unknown): string {

@@ -1,14 +1,14 @@
 /** `longshore put`: starts an upload and watches it. */
 import { EXIT, LongshoreError } from '../../../core/errors.js';
-import {
-  VERIFICATION_LEVELS,
-  sourceLabel,
-  type UploadOptions,
-  type UploadResult,
-} from '../../../core/uploads.js';
+import { VERIFICATION_LEVELS, sourceLabel, type UploadOptions } from '../../../core/uploads.js';
 import { validateUpload } from '../../../core/validate.js';
-import { parseSize, type Config } from '../../../infra/config.js';
-import type { LongshoreClient, StartedUpload, StartUpload } from '../../longshore-client.js';
+import { parseSize, type Config, type UploadAsked } from '../../../infra/config.js';
+import {
+  AlreadyCompleted,
+  type LongshoreClient,
+  type StartedUpload,
+  type StartUpload,
+} from '../../longshore-client.js';
 import { parseDestination, parseSource } from '../../source-spec.js';
 import { jsonError, printFailure, exitCodeOf } from '../failure.js';
 import { Interrupts } from '../interrupts.js';
@@ -50,7 +50,7 @@ export async function run(io: Io, options: PutOptions, source: string, destinati
     return await withClient(config, async (client) => {
       if (interrupts.signal.aborted) return beforeStart(io);
       const started = await start(config, client, asked);
-      if (started instanceof LongshoreError) return refused(io, asked, started, seconds());
+      if (started instanceof AlreadyCompleted) return refused(io, started, seconds());
       const upload = { ...started, ...asked.upload.destination };
       announce(io, asked, started, options);
       if (options.detach === true) return detached(io, upload);
@@ -72,13 +72,13 @@ function requestOf(io: Io, config: Config, options: PutOptions, from: string, to
   const { roots } = config;
   const { source, secretUrl } = parseSource(from, { roots, cwd: io.cwd, store: options.sourceStore });
   const destination = parseDestination(to, source);
-  const upload = { source, destination, options: uploadOptions(options) };
+  const upload = { source, destination, options: uploadOptions(options, config.uploadAsked) };
   validateUpload({ id: options.id ?? 'to-be-made', ...upload });
   return { upload: options.id === undefined ? upload : { id: options.id, ...upload }, secretUrl };
 }
 
-/** Only what was asked for is in it: defaults are the workers'. */
-export function uploadOptions(given: PutOptions): UploadOptions {
+/** Only what was asked for is in it, by flags or by the `environment` of this command: defaults are the workers'. */
+export function uploadOptions(given: PutOptions, environment: UploadAsked = {}): UploadOptions {
   const { contentType, cacheControl, storageClass } = given;
   const options = {
     partSize: bytes('--part-size', given.partSize),
@@ -94,7 +94,8 @@ export function uploadOptions(given: PutOptions): UploadOptions {
     demand: demand(given.demand),
     expectedSize: bytes('--expected-size', given.expectedSize),
   };
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const flags = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  return { ...environment, ...flags };
 }
 
 function bytes(option: string, text: string | undefined): number | undefined {
@@ -122,7 +123,7 @@ async function start(
   config: Config,
   client: LongshoreClient,
   asked: Asked,
-): Promise<StartedUpload | LongshoreError> {
+): Promise<StartedUpload | AlreadyCompleted> {
   const sealed = asked.secretUrl === undefined ? undefined : await seal(config, asked.secretUrl);
   let keep = false;
   try {
@@ -134,7 +135,7 @@ async function start(
   } catch (error) {
     // Without an answer it may have started, and would need its address.
     keep = error instanceof LongshoreError && error.code === 'TemporalUnavailable';
-    if (error instanceof LongshoreError && error.code === 'AlreadyCompleted') return error;
+    if (error instanceof AlreadyCompleted) return error;
     throw error;
   } finally {
     await sealed?.close({ keep });
@@ -184,11 +185,13 @@ function beforeStart(io: Io): number {
 }
 
 /** The same id and the same input, long done: its result is the answer, but nothing was sent now. */
-function refused(io: Io, { upload }: Asked, error: LongshoreError, seconds: number): number {
-  const result = error.cause as UploadResult;
-  const ended = { id: upload.id ?? '', ...upload.destination, webUi: undefined };
+function refused(io: Io, error: AlreadyCompleted, seconds: number): number {
+  const { result, upload } = error;
+  const { id, workflowId, runId, webUi } = upload;
+  const { bucket, key } = result;
   if (io.json) {
-    io.outJson({ ...resultJson(ended, result, seconds), error: jsonError(error) });
+    const end = resultJson({ id, bucket, key, webUi }, result, seconds);
+    io.outJson({ ...end, workflowId, runId, error: jsonError(error) });
   } else {
     printFailure(io, error);
     for (const line of resultLines(result)) io.out(line);
