@@ -3,11 +3,11 @@ import { parseDestination, parseSource } from '../../src/client/source-spec.js';
 
 const roots = { data: '/srv/data', deep: '/srv/data/deep', other: '/mnt/other/' };
 const options = { roots, cwd: '/srv/data/sub' };
-const codeOf = (step: () => unknown): Error & { code: string } => {
+const codeOf = (step: () => unknown): Error & { code: string; hint: string } => {
   try {
     step();
   } catch (error) {
-    return error as Error & { code: string };
+    return error as Error & { code: string; hint: string };
   }
   throw new Error('nothing was thrown');
 };
