@@ -32,7 +32,7 @@ it('an upload is found by bucket and state, says what it is, and names each of i
   );
   const { events } = await handle.fetchHistory();
   const summaries = (events ?? []).flatMap(({ userMetadata, activityTaskScheduledEventAttributes }) =>
-    activityTaskScheduledEventAttributes == null || userMetadata?.summary == null
+    !activityTaskScheduledEventAttributes || !userMetadata?.summary
       ? []
       : [defaultPayloadConverter.fromPayload<string>(userMetadata.summary)],
   );
