@@ -3,7 +3,7 @@ import { combineCrc32 } from '../core/crc32.js';
 import { LongshoreError } from '../core/errors.js';
 import { crcToBase64, Ledger, type LedgerEntry } from './ledger.js';
 import { partRange } from '../core/part-plan.js';
-import type { CompleteInput, PartsPlan, StoredObject } from '../core/uploads.js';
+import type { CompleteInput, PartsPlan, StoredObject } from '../core/upload-steps.js';
 import {
   carriesToken,
   type CompletedPart,

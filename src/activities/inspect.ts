@@ -11,14 +11,8 @@ import {
   WINDOWS_AT_ONCE,
 } from '../core/limits.js';
 import { planParts, planUnknown, planWindows, type PartPlan, type ServerProfile } from '../core/part-plan.js';
-import {
-  sourceLabel,
-  type Inspection,
-  type PartsPlan,
-  type ResolvedOptions,
-  type TransferPlan,
-  type UploadObjectInput,
-} from '../core/uploads.js';
+import { sourceLabel, type UploadObjectInput } from '../core/uploads.js';
+import type { Inspection, PartsPlan, ResolvedOptions, TransferPlan } from '../core/upload-steps.js';
 import { validateUpload } from '../core/validate.js';
 import type { UploadDefaults } from '../infra/config.js';
 import type { SourceLook, Sources } from '../infra/sources/source.js';

@@ -1,13 +1,7 @@
 /** What is at a key, and whose it is. */
 import { LongshoreError } from '../core/errors.js';
-import type {
-  Destination,
-  Inspection,
-  KeyHolder,
-  StoredObject,
-  TruthToken,
-  UploadObjectInput,
-} from '../core/uploads.js';
+import type { Destination, UploadObjectInput } from '../core/uploads.js';
+import type { Inspection, KeyHolder, StoredObject, TruthToken } from '../core/upload-steps.js';
 import {
   carriesToken,
   holderOf,

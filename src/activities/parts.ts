@@ -2,7 +2,7 @@
 import { LongshoreError } from '../core/errors.js';
 import { Ledger } from './ledger.js';
 import { partRange } from '../core/part-plan.js';
-import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/uploads.js';
+import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/upload-steps.js';
 import type { OpenSource, Sources } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
 import { Cutter } from './cutter.js';

@@ -2,7 +2,8 @@
 import { crc32 } from 'node:zlib';
 import { LongshoreError } from '../core/errors.js';
 import { crcToBase64 } from './ledger.js';
-import { sourceLabel, type PinnedSource, type PutInput, type StoredObject } from '../core/uploads.js';
+import { sourceLabel } from '../core/uploads.js';
+import type { PinnedSource, PutInput, StoredObject } from '../core/upload-steps.js';
 import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';

@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { LongshoreError } from '../core/errors.js';
 import { LIST_PAGE_SIZE } from '../core/limits.js';
+import type { UploadObjectInput } from '../core/uploads.js';
 import type {
   AbortInput,
   CompleteInput,
@@ -11,12 +12,11 @@ import type {
   PutInput,
   SettleInput,
   StoredObject,
-  UploadObjectInput,
   VerifiedObject,
   VerifyInput,
   WindowInput,
   WindowResult,
-} from '../core/uploads.js';
+} from '../core/upload-steps.js';
 import { tokenMetadata } from '../infra/s3/store.js';
 import { attempting } from './attempt.js';
 import { createComplete } from './complete.js';

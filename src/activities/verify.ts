@@ -1,13 +1,7 @@
 /** `verifyObject`: what S3 says of the object, held against what was sent. */
 import { LongshoreError } from '../core/errors.js';
-import {
-  VERIFICATION_LEVELS,
-  type PinnedSource,
-  type StoredObject,
-  type Verification,
-  type VerifiedObject,
-  type VerifyInput,
-} from '../core/uploads.js';
+import { VERIFICATION_LEVELS, type Verification } from '../core/uploads.js';
+import type { PinnedSource, StoredObject, VerifiedObject, VerifyInput } from '../core/upload-steps.js';
 import { carriesToken, type ObjectHead, type ObjectStore } from '../infra/s3/store.js';
 import { attempting } from './attempt.js';
 import { headIfAllowed } from './objects.js';

@@ -9,13 +9,8 @@ import { crc32 } from 'node:zlib';
 import { Ledger, crcFromBase64, crcToBase64 } from './ledger.js';
 import { MAX_BUFFERED_PART } from '../core/limits.js';
 import { partRange, type PartPlan, type PartRange } from '../core/part-plan.js';
-import type {
-  PartsPlan,
-  TransferHeartbeat,
-  WindowInput,
-  WindowProgress,
-  WindowResult,
-} from '../core/uploads.js';
+import type { WindowProgress } from '../core/uploads.js';
+import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/upload-steps.js';
 import type { BufferPool } from '../infra/buffers.js';
 import type { Body, ListedPart, ObjectStore, PartAnswer, UploadRef } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';

@@ -1,7 +1,8 @@
 /** Live progress: what finished windows left in the memo, and what running ones say in their heartbeats. */
 import { defaultPayloadConverter } from '@temporalio/common';
 import type { WorkflowExecutionDescription } from '@temporalio/client';
-import type { TransferHeartbeat, UploadProgress, WindowProgress } from '../core/uploads.js';
+import type { UploadProgress, WindowProgress } from '../core/uploads.js';
+import type { TransferHeartbeat } from '../core/upload-steps.js';
 
 export type Raw = WorkflowExecutionDescription['raw'];
 type Pending = NonNullable<Raw['pendingActivities']>[number];

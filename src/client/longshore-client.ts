@@ -8,16 +8,11 @@ import {
   type WorkflowExecutionDescription,
   type WorkflowHandle,
 } from '@temporalio/client';
-import {
-  ApplicationFailure,
-  CancelledFailure,
-  defineSearchAttributeKey,
-  TerminatedFailure,
-} from '@temporalio/common';
+import { defineSearchAttributeKey } from '@temporalio/common';
 import { uuidv7 } from 'uuidv7';
-import { ERRORS, isErrorCode, LongshoreError, type FailureView } from '../core/errors.js';
+import { LongshoreError, type FailureView } from '../core/errors.js';
 import { QUEUES, uploadWorkflowId } from '../core/ids.js';
-import { SEARCH_ATTRIBUTES, UPLOAD_STATES, type UploadState } from '../core/states.js';
+import { SEARCH_ATTRIBUTES, type UploadState } from '../core/states.js';
 import {
   cancelSignal,
   pauseSignal,
@@ -34,6 +29,7 @@ import type { TemporalConfig } from '../infra/config.js';
 import { connectTemporal, temporalError, webUiUrl } from '../infra/temporal/connection.js';
 import { fingerprint } from './fingerprint.js';
 import { heartbeatsOf, liveProgress, unclaimedQueue } from './live-progress.js';
+import { conflict, finalProgress, fromWorkflow, stateOf, summarize, terminated } from './outcomes.js';
 
 const KEYS = {
   kind: defineSearchAttributeKey(SEARCH_ATTRIBUTES.kind, 'KEYWORD'),
@@ -257,65 +253,4 @@ export class LongshoreClient {
       throw temporalError(this.config, 'describe', error);
     }
   }
-}
-
-function finalProgress({ size, parts, bytesSent }: UploadResult): UploadProgress {
-  return { bytesDone: size, bytesTotal: size, bytesSent, partsDone: parts, partsTotal: parts };
-}
-
-function conflict(workflowId: string, cause?: Error): LongshoreError {
-  const message = `${workflowId} belongs to an upload with another input`;
-  return new LongshoreError('Conflict', message, { op: 'start', key: workflowId, cause });
-}
-
-/** What Temporal says outweighs what the workflow said last: it may have been terminated. */
-function stateOf({ status }: WorkflowExecutionDescription, said: string | undefined): UploadState {
-  switch (status.name) {
-    case 'COMPLETED':
-      return 'COMPLETED';
-    case 'CANCELLED':
-      return 'CANCELLED';
-    case 'FAILED':
-    case 'TERMINATED':
-    case 'TIMED_OUT':
-      return 'FAILED';
-    default:
-      return UPLOAD_STATES.find((state) => state === said) ?? 'PENDING';
-  }
-}
-
-function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
-  const { cause } = error;
-  const context = { op: 'upload', key: id, cause: error };
-  if (cause instanceof CancelledFailure)
-    return new LongshoreError('Cancelled', `the upload ${id} was cancelled`, context);
-  if (cause instanceof TerminatedFailure)
-    return new LongshoreError('Terminated', terminated(id).message, context);
-  if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
-    const [view] = (cause.details ?? []) as (FailureView | undefined)[];
-    return new LongshoreError(cause.type, cause.message, {
-      op: view?.op ?? 'upload',
-      key: view?.key ?? id,
-      hint: view?.hint ?? ERRORS[cause.type].hint,
-      cause: error,
-    });
-  }
-  return new LongshoreError('Internal', cause?.message ?? error.message, context);
-}
-
-/** Nobody asked the workflow, so nothing was undone. */
-function terminated(id: string): FailureView {
-  const message = `the upload ${id} was terminated in Temporal`;
-  return { code: 'Terminated', message, op: 'upload', key: id, hint: ERRORS.Terminated.hint };
-}
-
-/** Temporal takes summaries of up to 400 bytes. */
-function summarize(text: string): string {
-  const bytes = Buffer.from(text);
-  return bytes.length <= 400
-    ? text
-    : `${bytes
-        .subarray(0, 390)
-        .toString('utf8')
-        .replace(/\uFFFD+$/, '')}…`;
 }

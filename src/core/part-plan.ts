@@ -10,7 +10,7 @@ import {
   MIN_WINDOW_PARTS,
   MiB,
 } from './limits.js';
-import type { Window } from './uploads.js';
+import type { Window } from './upload-steps.js';
 
 /** What a server permits, where it differs from Amazon S3. */
 export interface ServerProfile {

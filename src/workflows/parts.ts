@@ -1,14 +1,8 @@
 /** Sends the windows of one multipart upload, a few at once, and stops and goes on with them. */
 import { CancellationScope, proxyActivities } from '@temporalio/workflow';
 import type { TransferActivities } from '../activities/uploads.js';
-import type {
-  CreatedUpload,
-  Inspection,
-  PartsPlan,
-  UploadObjectInput,
-  Window,
-  WindowResult,
-} from '../core/uploads.js';
+import type { UploadObjectInput } from '../core/uploads.js';
+import type { CreatedUpload, Inspection, PartsPlan, Window, WindowResult } from '../core/upload-steps.js';
 import { CONTROL, moving } from './activity-options.js';
 import type { Control } from './control.js';
 import type { Placement } from './placement.js';

@@ -1,5 +1,6 @@
 /** How far an upload is, as far as finished activities tell; live figures are in the heartbeats of running ones. */
-import type { UploadProgress, Window, WindowProgress, WindowResult } from '../core/uploads.js';
+import type { UploadProgress, WindowProgress } from '../core/uploads.js';
+import type { Window, WindowResult } from '../core/upload-steps.js';
 
 export class Progress {
   private readonly finished: WindowProgress = { partsDone: 0, bytesDone: 0, bytesSent: 0 };

@@ -17,16 +17,18 @@ import {
   progressQuery,
   resumeSignal,
   stateQuery,
-  type CreatedUpload,
-  type Inspection,
-  type PartsPlan,
-  type StoredObject,
-  type TruthToken,
   type UploadObjectInput,
   type UploadResult,
   type UploadStatus,
-  type WindowResult,
 } from '../core/uploads.js';
+import type {
+  CreatedUpload,
+  Inspection,
+  PartsPlan,
+  StoredObject,
+  TruthToken,
+  WindowResult,
+} from '../core/upload-steps.js';
 import { CATALOG, CONTROL, moving, UNDO } from './activity-options.js';
 import { Control } from './control.js';
 import { describeUpload } from './details.js';

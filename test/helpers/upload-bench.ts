@@ -16,15 +16,8 @@ import { uploadWorkflowId } from '../../src/core/ids.js';
 import { MiB } from '../../src/core/limits.js';
 import { planParts, planWindows } from '../../src/core/part-plan.js';
 import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
-import type {
-  Inspection,
-  Source,
-  StoredObject,
-  UploadObjectInput,
-  UploadReport,
-  UploadResult,
-  WindowResult,
-} from '../../src/core/uploads.js';
+import type { Source, UploadObjectInput, UploadReport, UploadResult } from '../../src/core/uploads.js';
+import type { Inspection, StoredObject, WindowResult } from '../../src/core/upload-steps.js';
 import { eventually } from './wait.js';
 
 export interface BenchServer {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ObjectSource, PinnedSource } from '../../src/core/uploads.js';
+import type { ObjectSource } from '../../src/core/uploads.js';
+import type { PinnedSource } from '../../src/core/upload-steps.js';
 import { S3_CONNECT_TIMEOUT_MS, S3_MAX_CONNECTIONS, S3_SOCKET_TIMEOUT_MS } from '../../src/core/limits.js';
 import { createObjectStore } from '../../src/infra/s3/index.js';
 import type { ObjectStore } from '../../src/infra/s3/store.js';

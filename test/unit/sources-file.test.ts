@@ -18,7 +18,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { FileSource, PinnedSource } from '../../src/core/uploads.js';
+import type { FileSource } from '../../src/core/uploads.js';
+import type { PinnedSource } from '../../src/core/upload-steps.js';
 import { createFileSource } from '../../src/infra/sources/file-source.js';
 
 const AT = new Date('2020-02-02T02:02:02Z');

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { LongshoreError, type ErrorCode } from '../../src/core/errors.js';
-import type { PinnedSource } from '../../src/core/uploads.js';
+import type { PinnedSource } from '../../src/core/upload-steps.js';
 import type { ObjectStore } from '../../src/infra/s3/store.js';
 import { createObjectSource } from '../../src/infra/sources/object-source.js';
 

@@ -14,7 +14,8 @@ import type { AddressInfo, LookupFunction } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { PinnedSource, UrlSource } from '../../src/core/uploads.js';
+import type { UrlSource } from '../../src/core/uploads.js';
+import type { PinnedSource } from '../../src/core/upload-steps.js';
 import { createSources, type ClosableSources, type SourcesDeps } from '../../src/infra/sources/index.js';
 
 const saying = (text: string): unknown => expect.stringContaining(text);

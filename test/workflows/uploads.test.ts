@@ -8,10 +8,8 @@ import {
   progressQuery,
   resumeSignal,
   stateQuery,
-  type CreateInput,
-  type WindowInput,
-  type WindowResult,
 } from '../../src/core/uploads.js';
+import type { CreateInput, WindowInput, WindowResult } from '../../src/core/upload-steps.js';
 import { testNamespace, workflowBundle, type TestNamespace } from '../helpers/temporal.js';
 import {
   Bench,

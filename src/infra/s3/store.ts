@@ -6,7 +6,8 @@
  * failure; what a repetition does is said at each.
  */
 import type { Readable } from 'node:stream';
-import type { Destination, Encryption, KeyHolder, TruthToken } from '../../core/uploads.js';
+import type { Destination, Encryption } from '../../core/uploads.js';
+import type { KeyHolder, TruthToken } from '../../core/upload-steps.js';
 
 export interface ObjectRef extends Destination {
   versionId?: string;

@@ -3,7 +3,8 @@ import { stat, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { lookup as mimeOf } from 'mime-types';
 import { LongshoreError } from '../../core/errors.js';
-import type { FileSource, PinnedSource } from '../../core/uploads.js';
+import type { FileSource } from '../../core/uploads.js';
+import type { PinnedSource } from '../../core/upload-steps.js';
 import {
   fileError,
   openInside,

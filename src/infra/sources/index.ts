@@ -1,6 +1,7 @@
 /** All kinds of sources behind one door. */
 import { LongshoreError } from '../../core/errors.js';
-import type { PinnedSource, Source } from '../../core/uploads.js';
+import type { Source } from '../../core/uploads.js';
+import type { PinnedSource } from '../../core/upload-steps.js';
 import type { UrlConfig } from '../config.js';
 import { createFileSource } from './file-source.js';
 import { createObjectSource, type ObjectStores } from './object-source.js';

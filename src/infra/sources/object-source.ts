@@ -1,7 +1,8 @@
 /** Another S3 object as a source. Every request names the ETag that was pinned, so no byte of a newer one slips in. */
 import { Readable } from 'node:stream';
 import { LongshoreError, type ErrorCode } from '../../core/errors.js';
-import { sourceLabel, type ObjectSource, type PinnedSource } from '../../core/uploads.js';
+import { sourceLabel, type ObjectSource } from '../../core/uploads.js';
+import type { PinnedSource } from '../../core/upload-steps.js';
 import type { ObjectRef, ObjectStore } from '../s3/store.js';
 import type { OpenSource, SourceKind } from './source.js';
 import { fillFrom, watchedStream, type LengthWatch } from './streams.js';

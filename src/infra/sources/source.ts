@@ -1,6 +1,7 @@
 /** Where bytes come from. Each kind of source has a file of its own here; all answer to one contract. */
 import type { Readable } from 'node:stream';
-import type { PinnedSource, Source } from '../../core/uploads.js';
+import type { Source } from '../../core/uploads.js';
+import type { PinnedSource } from '../../core/upload-steps.js';
 
 /** A pinned source that was opened; it reads no byte that differs from what was pinned without saying so. */
 export interface OpenSource {

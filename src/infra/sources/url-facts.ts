@@ -1,6 +1,6 @@
 /** What a server says of a resource, and whether it still says the same. */
 import type { LongshoreError } from '../../core/errors.js';
-import type { PinnedSource } from '../../core/uploads.js';
+import type { PinnedSource } from '../../core/upload-steps.js';
 import { discard, fail, statusFailure, type Answer, type Target, type UrlClient } from './url-http.js';
 
 export type PinnedUrl = PinnedSource & { kind: 'url' };
