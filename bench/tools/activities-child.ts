@@ -68,11 +68,12 @@ const inspection = await step('inspectSource', upload);
 const plan = inspection.plan as PartsPlan;
 const created = await step('createMultipartUpload', { upload, inspection, token });
 const ledgers: string[] = [];
+const again = false;
 for (const window of plan.windows) {
-  ledgers.push((await step('uploadParts', { upload, inspection, created, window })).ledger);
+  ledgers.push((await step('uploadParts', { upload, inspection, created, window, again })).ledger);
 }
 const size = plan.parts.size ?? 0;
-const stored = await step('completeMultipartUpload', { upload, inspection, created, size, ledgers });
+const stored = await step('completeMultipartUpload', { upload, inspection, created, size, ledgers, again });
 const { verification } = await step('verifyObject', { upload, inspection, stored });
 if (verification !== 'full') throw new Error(`verified only by ${verification}`);
 console.log(JSON.stringify(phases));

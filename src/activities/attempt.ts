@@ -24,6 +24,7 @@ export class Attempt {
   private readonly context = Context.current();
   private readonly stopping = new AbortController();
   private readonly aborting = new AbortController();
+  private readonly fencing = new AbortController();
   private readonly beats: NodeJS.Timeout;
   private lastBeat = performance.now();
   private graceTimer: NodeJS.Timeout | undefined;
@@ -55,6 +56,11 @@ export class Attempt {
   /** Give up what is in flight once this is aborted: a little after `stopSignal`. */
   get signal(): AbortSignal {
     return this.aborting.signal;
+  }
+
+  /** Aborted by the fence alone: for a call whose answer must not be missed, because it names what it began. */
+  get fenceSignal(): AbortSignal {
+    return this.fencing.signal;
   }
 
   /** An operator paused this very activity: it must end by throwing, for its result would count as done. */
@@ -109,18 +115,20 @@ export class Attempt {
   private fenced(message: string): LongshoreError {
     const error = new LongshoreError('AttemptFenced', message, { op: this.context.info.activityType });
     this.aborting.abort(error);
+    this.fencing.abort(error);
     return error;
   }
 
   private beat(): void {
     try {
       this.fence();
+      this.lastBeat = performance.now();
+      this.context.heartbeat(this.details());
     } catch (error) {
+      // Thrown in a timer it would end the whole worker.
       this.stopping.abort(error);
-      return;
+      this.aborting.abort(error);
     }
-    this.lastBeat = performance.now();
-    this.context.heartbeat(this.details());
   }
 
   private stop(reason: Error): void {

@@ -32,14 +32,15 @@ export function createComplete({
       const find = (): Promise<StoredObject | null> =>
         settle(store, upload, inspection, created.token, attempt.signal);
       const { request, crc32 } = completion(input);
-      // An earlier attempt's Complete may have gone through though its answer was lost.
-      const earlier = attempt.previous > 0 ? await find() : null;
+      // An earlier Complete may have gone through though its answer was lost.
+      const repeated = input.again || attempt.previous > 0;
+      const earlier = repeated ? await find() : null;
       if (earlier !== null) return checked(earlier, crc32, input.size);
       await checkSource(sources, input, attempt.signal);
       attempt.fence();
       try {
         const answer = await store.completeMultipartUpload(request, attempt.signal);
-        if (attempt.previous > 0) await confirm(store, input, attempt.signal);
+        if (repeated) await confirm(store, input, attempt.signal);
         return {
           etag: answer.etag,
           size: input.size,

@@ -7,6 +7,11 @@ export interface Piece {
   buffer: Buffer;
 }
 
+export interface PieceBuffers {
+  acquire(): Promise<Buffer>;
+  release(buffer: Buffer): void;
+}
+
 export class Cutter {
   private readonly chunks: AsyncIterator<Buffer>;
   private readonly ending = new AbortController();
@@ -14,6 +19,7 @@ export class Cutter {
   private last: Promise<unknown> = Promise.resolve();
   private bytes = 0;
   private end: { parts: number; size: number } | undefined;
+  private broken: { error: unknown } | undefined;
 
   /** `expected` bytes end the stream where the size is known. */
   constructor(
@@ -34,25 +40,27 @@ export class Cutter {
   }
 
   /** The next piece, `length` bytes unless it is the last. undefined after the end. An empty piece is a part only when it is the first. */
-  async next(part: number, acquire: () => Promise<Buffer>, length: number): Promise<Piece | undefined> {
+  async next(part: number, buffers: PieceBuffers, length: number): Promise<Piece | undefined> {
     const before = this.last;
     const cutting = (async () => {
       await before;
-      return await this.cut(part, acquire, length);
+      return await this.cut(part, buffers, length);
     })();
     // The one that comes after waits for this one's end, however it ends; its own caller hears of a failure.
     this.last = cutting.catch(() => undefined);
     return await cutting;
   }
 
-  private async cut(
-    part: number,
-    acquire: () => Promise<Buffer>,
-    length: number,
-  ): Promise<Piece | undefined> {
+  private async cut(part: number, buffers: PieceBuffers, length: number): Promise<Piece | undefined> {
     if (this.end !== undefined) return undefined;
-    const buffer = await acquire();
-    const filled = await this.fill(buffer.subarray(0, length));
+    // A stream that broke says at the next read that it ended, which is not the same.
+    if (this.broken !== undefined) throw this.broken.error;
+    const buffer = await buffers.acquire();
+    const filled = await this.fill(buffer.subarray(0, length)).catch((error: unknown) => {
+      this.broken = { error };
+      buffers.release(buffer);
+      throw error;
+    });
     this.bytes += filled;
     if (filled < length || this.bytes === this.expected) {
       this.end = { parts: filled === 0 && part > 1 ? part - 1 : part, size: this.bytes };

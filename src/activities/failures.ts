@@ -1,6 +1,6 @@
 /** The one way by which an activity's failure leaves it: an ApplicationFailure whose type is a code of core/errors. */
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
-import { CompleteAsyncError } from '@temporalio/activity';
+import { asyncLocalStorage, CompleteAsyncError, Context } from '@temporalio/activity';
 import { LongshoreError, type FailureView } from '../core/errors.js';
 import { scrub } from '../infra/telemetry/log.js';
 
@@ -20,9 +20,16 @@ export function toFailure(error: unknown): Error {
   return ApplicationFailure.create({
     type: failure.code,
     message: failure.message,
-    nonRetryable: known.retry !== 'retry',
+    nonRetryable: known.retry !== 'retry' || (known.code === 'Internal' && attempts() >= DEFECT_ATTEMPTS),
     details: [failure],
   });
+}
+
+/** A defect of ours is no outage: what it hits again and again it will hit for ever. */
+const DEFECT_ATTEMPTS = 10;
+
+function attempts(): number {
+  return asyncLocalStorage.getStore() === undefined ? 1 : Context.current().info.attempt;
 }
 
 function describe(error: unknown): string {

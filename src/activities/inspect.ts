@@ -1,7 +1,6 @@
 /** `inspectSource`: pins the source and decides everything that limits and configuration have a say in. */
 import { LongshoreError } from '../core/errors.js';
 import {
-  DEFAULT_CONCURRENCY,
   MAX_BUFFERED_PART,
   MAX_CONCURRENCY,
   MAX_GENERATIONS,
@@ -35,12 +34,9 @@ export function createInspectSource(deps: InspectDeps): (input: UploadObjectInpu
     checkExpectedSize(input, look);
     const options = resolveOptions(input, look, deps.defaults);
     const plan = planTransfer(look, options, deps);
-    return {
-      source: look.pinned,
-      plan,
-      options: limitInFlight(options, plan),
-      maxGenerations: MAX_GENERATIONS,
-    };
+    const limited = limitInFlight(options, plan, input.options.concurrency === undefined);
+    const maxGenerations = MAX_GENERATIONS;
+    return { source: look.pinned, plan: shared(plan, limited.concurrency), options: limited, maxGenerations };
   };
 }
 
@@ -105,14 +101,16 @@ function checkBuffered({ partSize }: PartPlan): void {
 }
 
 /** What is in flight is what a kill sends twice, and what a worker holds in memory. */
-function limitInFlight(options: ResolvedOptions, plan: TransferPlan): ResolvedOptions {
+function limitInFlight(options: ResolvedOptions, plan: TransferPlan, byDefault: boolean): ResolvedOptions {
   if (plan.kind !== 'parts') return options;
-  if (plan.mode === 'copy')
-    return {
-      ...options,
-      concurrency: options.concurrency === DEFAULT_CONCURRENCY ? COPY_CONCURRENCY : options.concurrency,
-    };
+  if (plan.mode === 'copy') return byDefault ? { ...options, concurrency: COPY_CONCURRENCY } : options;
   const partSize = Math.min(plan.parts.partSize, MAX_PART_SIZE);
   const fitting = Math.max(1, Math.floor(MAX_IN_FLIGHT_BYTES / partSize));
   return { ...options, concurrency: Math.min(options.concurrency, fitting, MAX_CONCURRENCY) };
+}
+
+/** Windows that run at once share the object's concurrency, so there are no more of them than it is. */
+function shared(plan: TransferPlan, concurrency: number): TransferPlan {
+  if (plan.kind !== 'parts') return plan;
+  return { ...plan, windowsAtOnce: Math.min(plan.windowsAtOnce, concurrency) };
 }

@@ -1,4 +1,5 @@
 /** Bounded work side by side. */
+import { setMaxListeners } from 'node:events';
 
 /**
  * Runs `task` over `items` with at most `width` at once, beginning none after `stop` is aborted. The first failure
@@ -12,6 +13,8 @@ export async function inLanes<T>(
 ): Promise<void> {
   const failing = new AbortController();
   const signal = AbortSignal.any([signals.abort, failing.signal]);
+  // Each lane listens, and there may be more than the ten from which Node suspects a leak.
+  setMaxListeners(0, signal);
   const iterator = items[Symbol.iterator]();
   let first: { error: unknown } | undefined;
   const lane = async (): Promise<void> => {

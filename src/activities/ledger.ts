@@ -3,7 +3,7 @@
  * 31 characters a part. Only activities read it; workflow code passes it on.
  *
  * Entry: part number (u16), flags (u8), CRC32 (u32, flag 1), ETag (16 bytes where it is a quoted MD5, flag 2;
- * otherwise its length as u8 and its characters).
+ * otherwise its length as u16 and its characters).
  */
 const HAS_CRC = 1;
 const MD5_ETAG = 2;
@@ -55,7 +55,8 @@ export class Ledger {
       const crc = (flags & HAS_CRC) === 0 ? undefined : bytes.readUInt32BE(at);
       if (crc !== undefined) at += 4;
       const md5 = (flags & MD5_ETAG) !== 0;
-      const length = md5 ? 16 : bytes.readUInt8(at++);
+      const length = md5 ? 16 : bytes.readUInt16BE(at);
+      if (!md5) at += 2;
       const raw = bytes.subarray(at, at + length);
       at += length;
       this.entries.set(part, { etag: md5 ? `"${raw.toString('hex')}"` : raw.toString('latin1'), crc });
@@ -66,11 +67,11 @@ export class Ledger {
 function encodeEntry(part: number, { etag, crc }: LedgerEntry): Buffer {
   const md5 = MD5_PATTERN.test(etag);
   const tag = md5 ? Buffer.from(etag.slice(1, -1), 'hex') : Buffer.from(etag, 'latin1');
-  const head = Buffer.alloc(3 + (crc === undefined ? 0 : 4) + (md5 ? 0 : 1));
+  const head = Buffer.alloc(3 + (crc === undefined ? 0 : 4) + (md5 ? 0 : 2));
   head.writeUInt16BE(part, 0);
   head.writeUInt8((crc === undefined ? 0 : HAS_CRC) | (md5 ? MD5_ETAG : 0), 2);
   if (crc !== undefined) head.writeUInt32BE(crc, 3);
-  if (!md5) head.writeUInt8(tag.length, head.length - 1);
+  if (!md5) head.writeUInt16BE(tag.length, head.length - 2);
   return Buffer.concat([head, tag]);
 }
 

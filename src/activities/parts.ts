@@ -2,6 +2,7 @@
 import { LongshoreError } from '../core/errors.js';
 import { Ledger } from './ledger.js';
 import { partRange } from '../core/part-plan.js';
+import { sourceLabel } from '../core/uploads.js';
 import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/upload-steps.js';
 import type { OpenSource, Sources } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
@@ -20,7 +21,7 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
         tally = new Tally(input.window.first, planOf(input).parts, [input.known, last]);
         const sent = Ledger.decode(input.known?.ledger, last?.ledger);
         const sender = new WindowSender(deps, input, tally, sent, attempt);
-        if (attempt.previous > 0 || input.known !== undefined) await sender.resume();
+        if (attempt.previous > 0 || input.again) await sender.resume();
         try {
           return await moveWindow(deps, input, sender, attempt);
         } catch (error) {
@@ -76,15 +77,16 @@ async function readThrough(
   const stop = AbortSignal.any([attempt.stopSignal, cutter.ended]);
   const send = async (part: number, signal: AbortSignal): Promise<void> => {
     const { length } = partRange(sender.plan.parts, part);
-    const piece = await cutter.next(
-      part,
-      () => deps.buffers.acquire(sender.bufferSize(length), signal),
-      length,
-    );
+    const buffers = {
+      acquire: () => deps.buffers.acquire(sender.bufferSize(length), signal),
+      release: (buffer: Buffer) => deps.buffers.release(buffer),
+    };
+    const piece = await cutter.next(part, buffers, length);
     if (piece === undefined) return;
     try {
       const { length: filled } = piece.bytes;
       if (filled === 0 && part > 1) return;
+      if (part > input.window.last) throw tooLong(input);
       if (!sender.skip(part, filled)) await sender.sendBytes(part, piece.bytes, signal);
     } finally {
       deps.buffers.release(piece.buffer);
@@ -111,7 +113,21 @@ function sequentialOutcome(
     const message = `the source ended after ${ended.size} of ${parts.size} bytes`;
     throw new LongshoreError('SourceChanged', message, { op: 'read', key: input.upload.destination.key });
   }
+  const { expectedSize } = input.upload.options;
+  if (expectedSize !== undefined && ended.size !== expectedSize) {
+    const message = `the source has ${ended.size} bytes, not ${expectedSize}`;
+    throw new LongshoreError('SizeMismatch', message, { op: 'read', key: sourceLabel(input.upload.source) });
+  }
   return { ...sender.tally.result(true), ended };
+}
+
+function tooLong({ window, upload }: WindowInput): LongshoreError {
+  const message = `the source did not end within ${window.last} parts`;
+  return new LongshoreError('SourceTooLarge', message, {
+    op: 'read',
+    key: sourceLabel(upload.source),
+    hint: 'Raise LONGSHORE_EXPECTED_MAX on the workers, so that parts are larger.',
+  });
 }
 
 function outcome({ window }: WindowInput, sender: WindowSender, attempt: Attempt): WindowResult {

@@ -19,11 +19,11 @@ interface Sent {
 export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<StoredObject> {
   return async (input) =>
     await attempting(async (attempt) => {
-      const { upload, inspection, token } = input;
+      const { upload, inspection, token, again } = input;
       const find = (): Promise<StoredObject | null> =>
         settle(deps.store, upload, inspection, token, attempt.signal);
       // Sending again could overwrite what someone else wrote after us: look first whether ours arrived.
-      const earlier = attempt.previous > 0 ? await find() : null;
+      const earlier = again || attempt.previous > 0 ? await find() : null;
       if (earlier !== null) return earlier;
       try {
         const { answer, ...sent } = await send(deps, input, attempt);

@@ -80,7 +80,8 @@ async function createMultipartUpload({ store }: TransferDeps, input: CreateInput
     const conditional = ifNoneMatch === undefined ? {} : { ifNoneMatch };
     const request = { ...upload.destination, ...attributes, ...conditional, checksum };
     await attempt.confirm();
-    const { s3UploadId } = await store.createMultipartUpload(request, signal);
+    // A cancel waits for the answer: without the id nobody could abort what it began.
+    const { s3UploadId } = await store.createMultipartUpload(request, attempt.fenceSignal);
     return { s3UploadId, token, before };
   });
 }

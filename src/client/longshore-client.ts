@@ -114,13 +114,12 @@ export class LongshoreClient {
   async startUpload({ id, secretFingerprint, ...rest }: StartUpload): Promise<StartedUpload> {
     const input: UploadObjectInput = { id: id ?? uuidv7(), ...rest };
     validateUpload(input);
-    const memo: UploadMemo = { fingerprint: fingerprint(input, secretFingerprint) };
+    const memo = { fingerprint: fingerprint(input, secretFingerprint), startedBy: uuidv7() };
     const workflowId = uploadWorkflowId(input.id);
-    const requested = Date.now();
     const handle = await this.start(input, workflowId, memo);
     const runId = handle.firstExecutionRunId;
     // An id of our own making cannot belong to anyone else.
-    const fresh = id === undefined || (await this.isSameInput(handle, memo, requested));
+    const fresh = id === undefined || (await this.isFresh(id, memo));
     return { id: input.id, workflowId, runId, webUi: webUiUrl(this.config, workflowId, runId), fresh };
   }
 
@@ -155,23 +154,23 @@ export class LongshoreClient {
     memo: UploadMemo,
     cause: Error,
   ): Promise<LongshoreError> {
-    const handle = this.client.workflow.getHandle(workflowId);
-    const description = await handle.describe();
+    const description = await this.call('describe', id, (handle) => handle.describe());
     if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint)
       return conflict(workflowId, cause);
-    const result = (await handle.result()) as UploadResult;
     const { runId } = description;
+    const result = await this.result(id, runId);
     return new AlreadyCompleted(
       { id, workflowId, runId, webUi: webUiUrl(this.config, workflowId, runId) },
       result,
     );
   }
 
-  private async isSameInput(handle: Handle, memo: UploadMemo, requested: number): Promise<boolean> {
-    const description = await handle.describe();
-    if ((description.memo as UploadMemo | undefined)?.fingerprint !== memo.fingerprint)
-      throw conflict(handle.workflowId);
-    return description.startTime.getTime() >= requested;
+  /** Whether this very call started the run. Throws Conflict when it has another input. */
+  private async isFresh(id: string, memo: UploadMemo): Promise<boolean> {
+    const { memo: kept } = await this.call('describe', id, (handle) => handle.describe());
+    if ((kept as UploadMemo | undefined)?.fingerprint !== memo.fingerprint)
+      throw conflict(uploadWorkflowId(id));
+    return (kept as UploadMemo | undefined)?.startedBy === memo.startedBy;
   }
 
   /** Throws NotFound when Temporal knows no such upload (any more); the catalog may. */

@@ -95,6 +95,8 @@ export interface CreateInput {
 }
 
 export interface PutInput {
+  /** An earlier activity had begun with this; like a retry it looks first at what is there. */
+  again: boolean;
   upload: UploadObjectInput;
   inspection: Inspection;
   token: TruthToken;
@@ -118,6 +120,8 @@ export interface VerifyInput {
 }
 
 export interface WindowInput {
+  /** An earlier activity had begun with this; like a retry it looks first at what is there. */
+  again: boolean;
   upload: UploadObjectInput;
   inspection: Inspection;
   created: CreatedUpload;
@@ -146,6 +150,8 @@ export interface TransferHeartbeat extends WindowProgress {
 }
 
 export interface CompleteInput {
+  /** An earlier activity had begun with this; like a retry it looks first at what is there. */
+  again: boolean;
   upload: UploadObjectInput;
   inspection: Inspection;
   created: CreatedUpload;

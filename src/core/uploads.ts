@@ -153,6 +153,8 @@ export const stateQuery = query<UploadStatus>('state');
 export interface UploadMemo {
   /** SHA-256 of the canonical input: the same id with another fingerprint is a conflict. */
   fingerprint: string;
+  /** Made anew by each call that starts: tells who began the run. */
+  startedBy?: string;
   progress?: UploadProgress;
   failure?: FailureView;
 }

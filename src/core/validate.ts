@@ -12,6 +12,7 @@ import {
 import {
   VERIFICATION_LEVELS,
   type Destination,
+  type Source,
   type UploadObjectInput,
   type UploadOptions,
 } from './uploads.js';
@@ -27,8 +28,19 @@ function invalid(message: string): LongshoreError {
 export function validateUpload(input: UploadObjectInput): void {
   if (!ID_PATTERN.test(input.id))
     throw invalid(`the id ${JSON.stringify(input.id)} is not 1 to 200 of A-Z a-z 0-9 . _ : -`);
+  validateSource(input.source);
   validateDestination(input.destination);
   validateOptions(input.options);
+}
+
+function validateSource(source: Source): void {
+  const known = { file: ['root', 'path'], url: ['url'], object: ['bucket', 'key'] } as const;
+  const fields = Object.hasOwn(known, source.kind) ? known[source.kind] : undefined;
+  if (fields === undefined) throw invalid(`${JSON.stringify(source.kind)} is no kind of source`);
+  for (const field of fields) {
+    const value = (source as unknown as { [field: string]: unknown })[field];
+    if (typeof value !== 'string' || value === '') throw invalid(`the ${source.kind} source has no ${field}`);
+  }
 }
 
 export function validateDestination({ bucket, key }: Destination): void {

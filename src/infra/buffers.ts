@@ -24,8 +24,9 @@ export function createBufferPool(budget: number): BufferPool {
     while (allocated + size > budget && free.length > 0) allocated -= (free.shift() as Buffer).byteLength;
     // One buffer is always granted: a part larger than the budget must not wait for ever.
     if (allocated + size > budget && allocated > 0) return undefined;
+    const buffer = Buffer.allocUnsafeSlow(size);
     allocated += size;
-    return Buffer.allocUnsafeSlow(size);
+    return buffer;
   };
 
   const serve = (): void => {

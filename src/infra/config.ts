@@ -8,6 +8,7 @@ import {
   GiB,
   MAX_CONCURRENCY,
   MAX_OBJECT_SIZE,
+  MAX_BUFFERED_PART,
   MAX_PART_SIZE,
   MAX_PARTS,
   MIN_PART_SIZE,
@@ -196,8 +197,11 @@ function readUpload(settings: Settings, asked: UploadAsked): UploadDefaults {
     concurrency: asked.concurrency ?? DEFAULT_CONCURRENCY,
     encryption: asked.encryption,
     threshold:
-      settings.read({ flag: 'threshold', env: ['LONGSHORE_THRESHOLD'], schema: v.size(0, MAX_PART_SIZE) }) ??
-      DEFAULT_MULTIPART_THRESHOLD,
+      settings.read({
+        flag: 'threshold',
+        env: ['LONGSHORE_THRESHOLD'],
+        schema: v.size(0, MAX_BUFFERED_PART),
+      }) ?? DEFAULT_MULTIPART_THRESHOLD,
     expectedMax:
       settings.read({ env: ['LONGSHORE_EXPECTED_MAX'], schema: v.size(1, MAX_OBJECT_SIZE) }) ?? 64 * GiB,
   };

@@ -2,6 +2,7 @@
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { LongshoreError } from '../core/errors.js';
 
 export interface HealthServer {
   port: number;
@@ -19,8 +20,14 @@ export async function startHealth(host: string, port: number, ready: () => boole
       JSON.stringify({ status: status === 200 ? 'ok' : status === 404 ? 'not found' : 'not ready' }),
     );
   });
-  server.listen(port, host);
-  await once(server, 'listening');
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+  } catch (cause) {
+    const message = `the health endpoint cannot listen on ${host}:${port}: ${String(cause)}`;
+    const hint = 'Choose another LONGSHORE_HEALTH_PORT, or end what uses this one.';
+    throw new LongshoreError('InvalidConfig', message, { op: 'listen', hint, cause });
+  }
   const close = async (): Promise<void> => {
     server.close();
     server.closeAllConnections();

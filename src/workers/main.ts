@@ -15,10 +15,11 @@ export async function runWorker(config: Config, args: WorkerArguments): Promise<
   installRuntime(log);
   let worker: RunningWorker | undefined;
   const health = await openHealth(config, () => worker?.ready() ?? false);
-  const stop = onStopSignals(log, () => worker?.shutdown());
+  const stop = onStopSignals(log);
   try {
-    worker = await startWorker(config, args.queues ?? defaultQueues(config), log);
-    if (stop.asked()) worker.shutdown();
+    worker = await startWorker(config, args.queues ?? defaultQueues(config), log, stop.signal);
+    if (stop.signal.aborted) worker.shutdown();
+    else stop.signal.addEventListener('abort', worker.shutdown);
     log.info(
       { queues: worker.queues, slots: transferSlots(config), health: health?.port },
       'the worker is ready',
@@ -27,6 +28,10 @@ export async function runWorker(config: Config, args: WorkerArguments): Promise<
     log.info('the worker has stopped');
     return 0;
   } catch (error) {
+    if (stop.signal.aborted && worker === undefined) {
+      log.info('stopped before its servers were there');
+      return 0;
+    }
     log.error({ err: error }, 'the worker broke down');
     return 1;
   } finally {
@@ -51,20 +56,19 @@ async function openHealth({ worker }: Config, ready: () => boolean): Promise<Hea
 }
 
 /** The first signal asks for a graceful end, the second ends at once. */
-function onStopSignals(log: Logger, shutdown: () => void): { asked(): boolean; forget(): void } {
-  let asked = false;
+function onStopSignals(log: Logger): { signal: AbortSignal; forget: () => void } {
+  const asked = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (asked) {
+    if (asked.signal.aborted) {
       log.warn({ signal }, 'ending at once');
       process.exit(1);
     }
-    asked = true;
     log.info({ signal }, 'stopping; another signal ends at once');
-    shutdown();
+    asked.abort();
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
   const forget = (): void => {
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   };
-  return { asked: () => asked, forget };
+  return { signal: asked.signal, forget };
 }

@@ -19,7 +19,7 @@ export interface RunningWorker {
   /** True while every Temporal worker polls. */
   ready(): boolean;
   /** Takes nothing new, and gives what runs its grace time. */
-  shutdown(): void;
+  shutdown: () => void;
 }
 
 /** Queues by the names that `--queues` takes: orchestration, transfer, transfer@ROOT. */
@@ -34,15 +34,21 @@ export function transferSlots(config: Config): number {
   );
 }
 
-export async function startWorker(config: Config, queues: string[], log: Logger): Promise<RunningWorker> {
-  const connection = await retrying('connect to Temporal', log, () =>
+/** `signal` ends the wait for servers that are not there yet. */
+export async function startWorker(
+  config: Config,
+  queues: string[],
+  log: Logger,
+  signal: AbortSignal,
+): Promise<RunningWorker> {
+  const connection = await retrying('connect to Temporal', { log, signal }, () =>
     NativeConnection.connect(connectionOptions(config.temporal)),
   );
   const client = new Client({ connection, namespace: config.temporal.namespace });
   const deps = createWorkerDeps(config, log, async (workflowId, runId) => {
     await client.workflow.getHandle(workflowId, runId).cancel();
   });
-  await retrying('check the catalog', log, () => assertSchema(deps.db));
+  await retrying('check the catalog', { log, signal }, () => assertSchema(deps.db));
   const workers = await Promise.all(
     queues.map((queue) =>
       Worker.create({

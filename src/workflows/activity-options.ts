@@ -54,3 +54,5 @@ export function moving(bytes: number | null): ActivityOptions {
 
 /** How long a task may wait on a queue that only some workers poll, before the upload says so. */
 export const ROOT_QUEUE_WAIT = '60 seconds';
+/** The same once a worker answered: it is there, and busy. */
+export const BUSY_QUEUE_WAIT = '30 minutes';

@@ -2,7 +2,7 @@
 import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
 import { ERRORS, type FailureView } from '../core/errors.js';
 import { MAX_PARKED_MS } from '../core/limits.js';
-import { failureOf, toApplicationFailure, view } from './failures.js';
+import { failureOf, isPassing, toApplicationFailure, view } from './failures.js';
 
 export type Standing = 'running' | 'PAUSED' | 'BLOCKED';
 
@@ -60,8 +60,10 @@ export class Control {
     try {
       return await scope.run(step);
     } catch (error) {
-      if (isCancellation(error) && this.paused && !CancellationScope.current().consideredCancelled)
-        return undefined;
+      // Once it was told to stop nothing is retried, so a passing failure is no more than the stop. Whether it was told
+      // is the scope's to say: by now it may have been resumed.
+      const stopped = scope.consideredCancelled && !CancellationScope.current().consideredCancelled;
+      if (stopped && (isCancellation(error) || isPassing(error))) return undefined;
       throw error;
     } finally {
       this.stoppable.delete(scope);
@@ -69,13 +71,13 @@ export class Control {
   }
 
   /** Runs a step again after each failure that a person could repair, and said so by `resume`. */
-  async parking<T>(step: () => Promise<T>): Promise<T> {
+  async parking<T>(step: () => Promise<T>, except: (error: unknown) => boolean = () => false): Promise<T> {
     for (;;) {
       await this.ready();
       try {
         return await step();
       } catch (error) {
-        if (isCancellation(error)) throw error;
+        if (isCancellation(error) || except(error)) throw error;
         const failure = failureOf(error);
         if (ERRORS[failure.code].retry !== 'park') throw error;
         this.block(failure);
@@ -88,7 +90,7 @@ export class Control {
     this.block(failure);
     const probe = new CancellationScope();
     const mended = probe.run(healed).then(
-      () => this.resume(),
+      () => this.heal(failure),
       (error: unknown) => {
         if (!isCancellation(error)) throw error;
       },
@@ -100,8 +102,22 @@ export class Control {
     }
   }
 
+  /** What blocked it mended by itself; a pause that came meanwhile stands. */
+  private heal(failure: FailureView): void {
+    if (this.blockedBy !== failure) return;
+    this.blockedBy = undefined;
+    this.onChange();
+  }
+
   private block(failure: FailureView): void {
     this.blockedBy = failure;
     this.onChange();
   }
+}
+
+/** `again: false` the first time, then `true`: to S3, an activity that is run again is no different from a retry. */
+export function onceMore(begun: { again: boolean }): { again: boolean } {
+  const { again } = begun;
+  begun.again = true;
+  return { again };
 }

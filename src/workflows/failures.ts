@@ -1,15 +1,19 @@
 /** From what an activity threw to a code of core/errors. Workflow code throws nothing but ApplicationFailure. */
-import { ActivityFailure, ApplicationFailure, CancelledFailure, TimeoutFailure } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, TimeoutFailure } from '@temporalio/workflow';
 import { ERRORS, isErrorCode, type ErrorCode, type FailureView } from '../core/errors.js';
 
 export function failureOf(error: unknown): FailureView {
   const known = findKnown(error);
   if (known !== undefined) return known;
   const message = error instanceof Error ? error.message : String(error);
-  return view(
-    error instanceof ActivityFailure && error.cause instanceof TimeoutFailure ? 'S3Unavailable' : 'Internal',
-    message,
-  );
+  if (isUnclaimed(error)) return view('NoWorkerForSource', message);
+  const late = error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
+  return view(late ? 'S3Unavailable' : 'Internal', message);
+}
+
+/** A failure that another try may not meet: what the retry policy would have tried again. */
+export function isPassing(error: unknown): boolean {
+  return ERRORS[failureOf(error).code].retry === 'retry';
 }
 
 /** The task lay on its queue and no worker took it. */
@@ -33,13 +37,6 @@ export function withLeftover(failure: FailureView, left: FailureView): FailureVi
 
 export function toApplicationFailure(failure: FailureView): ApplicationFailure {
   return ApplicationFailure.nonRetryable(failure.message, failure.code, failure);
-}
-
-export function isCancelledFailure(error: unknown): boolean {
-  return (
-    error instanceof CancelledFailure ||
-    (error instanceof ActivityFailure && error.cause instanceof CancelledFailure)
-  );
 }
 
 function findKnown(error: unknown): FailureView | undefined {

@@ -4,7 +4,7 @@ import type { TransferActivities } from '../activities/uploads.js';
 import type { UploadObjectInput } from '../core/uploads.js';
 import type { CreatedUpload, Inspection, PartsPlan, Window, WindowResult } from '../core/upload-steps.js';
 import { CONTROL, moving } from './activity-options.js';
-import type { Control } from './control.js';
+import { onceMore, type Control } from './control.js';
 import type { Placement } from './placement.js';
 
 const { uploadParts } = proxyActivities<TransferActivities>(CONTROL);
@@ -38,9 +38,10 @@ export async function sendParts(job: PartsJob): Promise<WindowResult[]> {
 
 async function sendWindow(job: PartsJob, window: Window): Promise<WindowResult> {
   let known: WindowResult | undefined;
+  const begun = { again: false };
   for (;;) {
     await job.control.ready();
-    const result = await runWindow(job, window, known);
+    const result = await runWindow(job, window, begun, known);
     if (result === undefined) continue;
     job.onResult(window, result);
     if (result.finished) return result;
@@ -48,15 +49,19 @@ async function sendWindow(job: PartsJob, window: Window): Promise<WindowResult> 
   }
 }
 
-function runWindow(job: PartsJob, window: Window, known?: WindowResult): Promise<WindowResult | undefined> {
+function runWindow(
+  job: PartsJob,
+  window: Window,
+  begun: { again: boolean },
+  known?: WindowResult,
+): Promise<WindowResult | undefined> {
   const { upload, inspection, created, plan } = job;
   const input = { upload, inspection, created, window, ...(known === undefined ? {} : { known }) };
   const bytes = plan.parts.count === null ? null : (window.last - window.first + 1) * plan.parts.partSize;
-  return job.placement.run((options) =>
+  const options = { ...moving(bytes), summary: windowSummary(window, plan) };
+  return job.placement.run((place) =>
     job.control.untilPaused(() =>
-      uploadParts.executeWithOptions({ ...moving(bytes), ...options, summary: windowSummary(window, plan) }, [
-        input,
-      ]),
+      uploadParts.executeWithOptions({ ...options, ...place }, [{ ...input, ...onceMore(begun) }]),
     ),
   );
 }

@@ -30,10 +30,6 @@ export class Record {
 
   constructor(private readonly input: UploadObjectInput) {}
 
-  get state(): UploadState {
-    return this.shown;
-  }
-
   note(facts: Facts): void {
     Object.assign(this.facts, facts);
   }

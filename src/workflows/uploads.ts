@@ -9,7 +9,8 @@ import {
 } from '@temporalio/workflow';
 import type { OrchestrationActivities } from '../activities/catalog.js';
 import type { TransferActivities } from '../activities/uploads.js';
-import { ERRORS, type FailureView } from '../core/errors.js';
+import { ERRORS, LongshoreError, type FailureView } from '../core/errors.js';
+import { validateUpload } from '../core/validate.js';
 import { isTerminal, type UploadState } from '../core/states.js';
 import {
   cancelSignal,
@@ -30,9 +31,9 @@ import type {
   WindowResult,
 } from '../core/upload-steps.js';
 import { CATALOG, CONTROL, moving, UNDO } from './activity-options.js';
-import { Control } from './control.js';
+import { Control, onceMore } from './control.js';
 import { describeUpload } from './details.js';
-import { failureOf, toApplicationFailure, withLeftover } from './failures.js';
+import { failureOf, isPassing, toApplicationFailure, view, withLeftover } from './failures.js';
 import { sendParts } from './parts.js';
 import { Placement } from './placement.js';
 import { Progress } from './progress.js';
@@ -43,6 +44,7 @@ const undo = proxyActivities<TransferActivities>(UNDO);
 const orchestration = proxyActivities<OrchestrationActivities>(CATALOG);
 
 export async function uploadObject(input: UploadObjectInput): Promise<UploadResult> {
+  refuseMalformed(input);
   const upload = new ObjectUpload(input);
   setHandler(cancelSignal, () => upload.cancel());
   setHandler(pauseSignal, () => upload.control.pause());
@@ -50,6 +52,16 @@ export async function uploadObject(input: UploadObjectInput): Promise<UploadResu
   setHandler(progressQuery, () => upload.progress.snapshot());
   setHandler(stateQuery, () => upload.status);
   return await upload.run();
+}
+
+/** Not every run is started by our client, and what is thrown here as it comes would try the task for ever. */
+function refuseMalformed(input: UploadObjectInput): void {
+  try {
+    validateUpload(input);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw toApplicationFailure(view(error instanceof LongshoreError ? error.code : 'InvalidInput', message));
+  }
 }
 
 class ObjectUpload {
@@ -61,6 +73,7 @@ class ObjectUpload {
   private readonly cancellable = new CancellationScope();
   private phase: UploadState = 'PENDING';
   private generations = 0;
+  private finishing = false;
   private created: CreatedUpload | undefined;
   /** Set once an object with this token may be at the key. */
   private mayExist: { token: TruthToken; inspection: Inspection } | undefined;
@@ -119,9 +132,10 @@ class ObjectUpload {
     const { plan } = inspection;
     const summary = plan.kind === 'copy' ? 'copy the object' : 'put the object';
     const options = moving(plan.kind === 'parts' ? null : plan.size);
+    const begun = { again: false };
     const stored = await this.placement.run((place) =>
       transfer.putObject.executeWithOptions({ ...options, ...place, summary }, [
-        { upload: this.input, inspection, token },
+        { upload: this.input, inspection, token, ...onceMore(begun) },
       ]),
     );
     this.progress.recordWhole(stored.size, stored.bytesSent);
@@ -182,15 +196,18 @@ class ObjectUpload {
   ): Promise<StoredObject> {
     const size = results.at(-1)?.ended?.size ?? plan.parts.size ?? 0;
     this.mayExist = { token: created.token, inspection };
+    const begun = { again: false };
+    const ledgers = results.map((result) => result.ledger);
     return await this.placement.run((options) =>
       transfer.completeMultipartUpload.executeWithOptions(
         { ...options, summary: 'complete the multipart upload' },
-        [{ upload: this.input, inspection, created, size, ledgers: results.map((result) => result.ledger) }],
+        [{ upload: this.input, inspection, created, size, ledgers, ...onceMore(begun) }],
       ),
     );
   }
 
   private async finish(stored: StoredObject, inspection: Inspection): Promise<UploadResult> {
+    this.finishing = true;
     this.control.end();
     const verified = await this.control.parking(() =>
       transfer.verifyObject.executeWithOptions({ taskQueue: 'transfer', summary: 'verify the object' }, [
@@ -216,19 +233,27 @@ class ObjectUpload {
   private async unwind(error: unknown): Promise<UploadResult> {
     this.control.end();
     const left = await this.abort().then(() => undefined, failureOf);
-    if (!isCancellation(error)) return await this.fail(error, left);
+    // Once it was told to stop nothing is retried, so a passing failure is no more than the stop.
+    const stopped = this.cancellable.consideredCancelled && isPassing(error);
+    const cancelled = !this.finishing && (isCancellation(error) || stopped);
+    if (!cancelled) return await this.fail(error, left);
     // What it leaves costs money, so a cancel that could not undo everything is a failure that says so.
     if (left !== undefined) return await this.fail(toApplicationFailure(left), left);
-    if (this.mayExist !== undefined) {
-      const { token, inspection } = this.mayExist;
-      const stored = await undo.settleObject.executeWithOptions({ summary: 'is it there after all?' }, [
-        { upload: this.input, inspection, token },
-      ]);
-      if (stored !== null) return await this.finish(stored, inspection);
-    }
+    const result = await this.settle().catch((later: unknown) => this.fail(later));
+    if (result !== undefined) return result;
     this.report('CANCELLED');
     await this.record.flush();
     return await this.closeAsCancelled();
+  }
+
+  /** The result, if an object that was under way when the cancel came is there, whole. */
+  private async settle(): Promise<UploadResult | undefined> {
+    if (this.mayExist === undefined) return undefined;
+    const { token, inspection } = this.mayExist;
+    const stored = await undo.settleObject.executeWithOptions({ summary: 'is it there after all?' }, [
+      { upload: this.input, inspection, token },
+    ]);
+    return stored === null ? undefined : await this.finish(stored, inspection);
   }
 
   private async fail(error: unknown, left?: FailureView): Promise<never> {

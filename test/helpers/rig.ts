@@ -84,7 +84,9 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const client = await LongshoreClient.connect(config.temporal);
   const log = createLogger({ level: 'error', name: 'rig' });
   const worker: RunningWorker | undefined =
-    options.worker === false ? undefined : await startWorker(config, defaultQueues(config), log);
+    options.worker === false
+      ? undefined
+      : await startWorker(config, defaultQueues(config), log, new AbortController().signal);
   return {
     ...{ proxy, temporal, client, surroundings, config, folder },
     file: (size, name = randomUUID()) => writeRandom(folder, name, size),

@@ -1,10 +1,17 @@
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { Cutter } from '../../src/activities/cutter.js';
+import { Cutter, type PieceBuffers } from '../../src/activities/cutter.js';
 import { inLanes } from '../../src/activities/lanes.js';
 import { createBufferPool } from '../../src/infra/buffers.js';
 
 const never = new AbortController().signal;
+
+function buffersOf(length: number, released: Buffer[] = []): PieceBuffers {
+  return {
+    acquire: () => Promise.resolve(Buffer.alloc(length)),
+    release: (buffer) => void released.push(buffer),
+  };
+}
 
 describe('Cutter', () => {
   const cut = async (bytes: Buffer, chunk: number, length: number, expected: number | null = null) => {
@@ -14,7 +21,7 @@ describe('Cutter', () => {
     const cutter = new Cutter(Readable.from(chunks), expected);
     const pieces: Buffer[] = [];
     for (let part = 1; !cutter.ended.aborted; part++) {
-      const piece = await cutter.next(part, () => Promise.resolve(Buffer.alloc(length)), length);
+      const piece = await cutter.next(part, buffersOf(length), length);
       if (piece !== undefined) pieces.push(piece.bytes);
     }
     return { pieces, outcome: cutter.outcome };
@@ -35,11 +42,24 @@ describe('Cutter', () => {
     }
   });
 
+  it('gives the buffer back when the stream breaks, and never takes the break for the end', async () => {
+    const broken = Readable.from(
+      (function* () {
+        yield Buffer.from('ab');
+        throw new Error('reset');
+      })(),
+    );
+    const cutter = new Cutter(broken, null);
+    const released: Buffer[] = [];
+    await expect(cutter.next(1, buffersOf(4, released), 4)).rejects.toThrow('reset');
+    await expect(cutter.next(2, buffersOf(4, released), 4)).rejects.toThrow('reset');
+    expect(released).toHaveLength(1);
+    expect(cutter.outcome).toBeUndefined();
+  });
+
   it('serves lanes in the order in which they asked', async () => {
     const cutter = new Cutter(Readable.from([Buffer.from('abcdef')]), null);
-    const pieces = await Promise.all(
-      [1, 2, 3].map((part) => cutter.next(part, () => Promise.resolve(Buffer.alloc(2)), 2)),
-    );
+    const pieces = await Promise.all([1, 2, 3].map((part) => cutter.next(part, buffersOf(2), 2)));
     expect(pieces.map((piece) => piece?.bytes.toString())).toEqual(['ab', 'cd', 'ef']);
   });
 });

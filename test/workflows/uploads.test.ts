@@ -145,6 +145,44 @@ describe('uploadObject', () => {
     expect(bench.states()).toEqual(['PENDING', 'UPLOADING', 'PAUSED', 'UPLOADING', 'COMPLETED']);
   });
 
+  it.each([
+    ['a passing failure, which the server retries no more', () => failing('S3Unavailable')],
+    ['nothing but the cancel', () => Promise.reject(new CancelledFailure('stopped'))],
+  ] as const)('goes on after a pause that a window answered with %s', async (_what, answer) => {
+    const bench = new Bench(env);
+    bench.parts = 100;
+    const again: boolean[] = [];
+    bench.transfer.uploadParts = async (input) => {
+      again.push(input.again);
+      if (again.length > 1) return windowResult(input.window);
+      await untilStopped(windowResult(input.window));
+      return await answer();
+    };
+    await bench.run(async (handle) => {
+      await until(() => expect(again).toHaveLength(1));
+      // At once: the workflow may hear of both before it hears of the window.
+      await Promise.all([handle.signal(pauseSignal), handle.signal(pauseSignal)]);
+      await handle.signal(resumeSignal);
+      await handle.result();
+    });
+    expect(again).toEqual([false, true]);
+    expect(bench.states().at(-1)).toBe('COMPLETED');
+  });
+
+  it('is CANCELLED, not FAILED, when what it told to stop fails in passing', async () => {
+    const bench = new Bench(env);
+    bench.transfer.uploadParts = async ({ window }) => {
+      await untilStopped(windowResult(window));
+      return await failing('S3Unavailable');
+    };
+    await bench.run(async (handle) => {
+      await until(() => expect(bench.calls).toContain('uploadParts'));
+      await handle.signal(cancelSignal);
+      expect(await failureOf(handle)).toBeInstanceOf(CancelledFailure);
+    });
+    expect(bench.states().at(-1)).toBe('CANCELLED');
+  });
+
   it('parks as BLOCKED on what a person can repair, and tries again at resume', async () => {
     const bench = new Bench(env);
     let expired = true;

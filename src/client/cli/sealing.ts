@@ -1,5 +1,6 @@
 /** An address with credentials or a query is a secret: it goes into the vault, and only its reference to Temporal. */
 import { LongshoreError } from '../../core/errors.js';
+import { MAX_PARKED_MS } from '../../core/limits.js';
 import { createPool } from '../../infra/catalog/pool.js';
 import { createVault } from '../../infra/catalog/vault.js';
 import type { Config } from '../../infra/config.js';
@@ -11,8 +12,8 @@ export interface Sealed {
   close(outcome: { keep: boolean }): Promise<void>;
 }
 
-/** As long as an upload may be parked. */
-const LIFETIME_MS = 7 * 24 * 3600 * 1000;
+/** Longer than an upload may be parked, for it has to be read after that. */
+const LIFETIME_MS = 2 * MAX_PARKED_MS;
 /** What workers unseal addresses under. */
 const PURPOSE = 'source-url';
 

@@ -151,13 +151,19 @@ function createCall(
           silent ? await askByPart(context, { ...upload, checksum }, signal) : said,
         );
       } catch (error) {
-        await abort(upload, signal);
+        // The caller may have given up already; what was begun is ended all the same, and the first error is told.
+        await abort(upload, AbortSignal.timeout(ABORT_TIMEOUT_MS)).catch((left: unknown) => {
+          if (error instanceof Error) error.message += ` (and ${s3UploadId} is left: ${String(left)})`;
+        });
         throw error;
       }
     }
     return { s3UploadId };
   };
 }
+
+/** To end what an answer showed to be wrong. */
+const ABORT_TIMEOUT_MS = 10_000;
 
 /**
  * MinIO encrypts, but says so only in its answers to parts. An empty first part asks it before any byte of the object

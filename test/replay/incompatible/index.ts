@@ -6,7 +6,7 @@ const { inspectSource, putObject } = proxyActivities<TransferActivities>({ start
 
 export async function uploadObject(upload: Parameters<typeof inspectSource>[0]): Promise<unknown> {
   const token = { uploadId: upload.id, nonce: 'n' };
-  const stored = await putObject({ upload, token, inspection: {} as never });
+  const stored = await putObject({ upload, token, inspection: {} as never, again: false });
   await inspectSource(upload);
   return stored;
 }
