@@ -144,7 +144,7 @@ export class FaultProxy {
     } catch (error) {
       if (error instanceof Ended || this.#closing.signal.aborted) return;
       // A break on one side is passed on as a break to the other, which is what a proxy's client would see.
-      request.destroy();
+      response.destroy();
     }
   }
 

@@ -7,16 +7,29 @@ import type { ErrorCode } from '../../core/errors.js';
 import type { ObjectStore } from './store.js';
 
 /** What a call of another kind tells about this one. A denial is not among them: it may be the other call's own. */
-const TELLING = new Set<ErrorCode>(['BadCredentials', 'ExpiredCredentials', 'NoSuchBucket', 'NoSuchUpload']);
+const TELLING = new Set<ErrorCode>([
+  'BadCredentials',
+  'ExpiredCredentials',
+  'NoSuchBucket',
+  'NoSuchUpload',
+  'PreconditionFailed',
+]);
 
 /** The store with a second question after each reset of a call that carries bytes. */
 export function explainingResets(store: ObjectStore): ObjectStore {
   return {
     ...store,
     putObject: (request, signal) =>
-      explained(store.putObject(request, signal), () => {
-        const { bucket, key } = request;
-        return store.listMultipartUploads({ bucket, prefix: key }, signal);
+      explained(store.putObject(request, signal), async () => {
+        const { bucket, key, ifNoneMatch } = request;
+        await store.listMultipartUploads({ bucket, prefix: key }, signal);
+        if (ifNoneMatch === undefined || (await store.headObject({ bucket, key }, signal)) === undefined)
+          return;
+        // It may be our own, of a request whose answer was lost: whose it is, its token tells.
+        throw new LongshoreError('PreconditionFailed', 'an object is at the key already', {
+          op: 'PutObject',
+          key,
+        });
       }),
     uploadPart: (request, signal) =>
       explained(store.uploadPart(request, signal), () => {
