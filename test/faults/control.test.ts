@@ -113,7 +113,8 @@ describe('progress', () => {
     const bucket = await rig.bucket();
     const file = await rig.file(SIZE);
     rig.proxy.fault({ op: 'UploadPart', bucket: bucket.name }, faults.bandwidth(24 * MiB));
-    const { id } = await rig.start(file, bucket);
+    // Small steps: parts that share the wire end together.
+    const { id } = await rig.start(file, bucket, { options: { partSize: 5 * MiB, concurrency: 2 } });
     const seen: { at: number; done: number; really: number }[] = [];
     // As every watcher does: between the end of a window and the memo that counts it, neither tells of it.
     const monotonic = new Monotonic();
