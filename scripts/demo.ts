@@ -169,7 +169,8 @@ async function killInTheMiddle(scene: Scene, put: Put, watch: PartsWatch, size: 
     at,
     partsThere: there.parts,
     bytesThere: there.bytes,
-    bytesReported: progress.bytesSent,
+    // The next attempt counts on from the last heartbeat, and that lags behind what is there.
+    bytesReported: Math.max(progress.bytesSent, there.bytes),
   };
   tell.step(
     `Worker ${worker.pid} killed by SIGKILL with ${percent(there.bytes, size)} in S3 (${there.parts} parts)`,
