@@ -16,8 +16,7 @@ import { LongshoreError } from '../src/core/errors.js';
 import { MiB } from '../src/core/limits.js';
 import { run } from '../src/dev/run.js';
 import { startStack, UPLOADS_BUCKET, type Stack } from '../src/dev/stack.js';
-import { migrate } from '../src/infra/catalog/migrations.js';
-import { createPool } from '../src/infra/catalog/pool.js';
+import { migrateAt } from '../src/infra/catalog/migrations.js';
 import { loadConfig, parseSize } from '../src/infra/config.js';
 import { createObjectStore } from '../src/infra/s3/index.js';
 import type { ObjectStore } from '../src/infra/s3/store.js';
@@ -182,15 +181,6 @@ async function once(
     throw new Error(`${tool.name} left other bytes at ${key} than it was given`);
   await store.deleteObject(target, signal);
   return figures;
-}
-
-async function migrateAt(url: string): Promise<void> {
-  const pool = createPool(url, { max: 1, applicationName: 'longshore-migrate' });
-  try {
-    await migrate(pool);
-  } finally {
-    await pool.end();
-  }
 }
 
 async function main(): Promise<number> {

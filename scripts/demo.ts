@@ -9,8 +9,7 @@ import { LongshoreError } from '../src/core/errors.js';
 import { DEFAULT_CONCURRENCY, DEFAULT_MULTIPART_THRESHOLD, MiB } from '../src/core/limits.js';
 import { startGuard, type Guard } from '../src/dev/guard.js';
 import { startStack, UPLOADS_BUCKET, type Stack } from '../src/dev/stack.js';
-import { migrate } from '../src/infra/catalog/migrations.js';
-import { createPool } from '../src/infra/catalog/pool.js';
+import { migrateAt } from '../src/infra/catalog/migrations.js';
 import { loadConfig, parseSize, type Config } from '../src/infra/config.js';
 import { createObjectStore } from '../src/infra/s3/index.js';
 import type { ObjectStore } from '../src/infra/s3/store.js';
@@ -260,15 +259,6 @@ function workerOf(stack: Stack) {
   const worker = stack.parts.get('worker');
   if (worker === undefined) throw new Error('no worker was started');
   return worker;
-}
-
-async function migrateAt(url: string): Promise<void> {
-  const pool = createPool(url, { max: 1, applicationName: 'longshore-migrate' });
-  try {
-    await migrate(pool);
-  } finally {
-    await pool.end();
-  }
 }
 
 async function main(): Promise<number> {

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LongshoreError } from '../../core/errors.js';
 import { MIGRATE_HINT } from './errors.js';
-import { checkSchemaName, query, transaction } from './pool.js';
+import { checkSchemaName, createPool, query, transaction } from './pool.js';
 import type { Pool, Queryable } from './pool.js';
 
 export interface Migration {
@@ -122,6 +122,16 @@ function tooNew(found: number, known: number): LongshoreError {
       op: 'migrate',
     },
   );
+}
+
+/** `migrate` over a connection of its own. Throws as it does. */
+export async function migrateAt(url: string): Promise<void> {
+  const pool = createPool(url, { max: 1, applicationName: 'longshore-migrate' });
+  try {
+    await migrate(pool);
+  } finally {
+    await pool.end();
+  }
 }
 
 /** Version of the tables; 0 when there are none. */

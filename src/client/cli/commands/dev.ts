@@ -1,7 +1,6 @@
 /** `longshore dev`: the embedded stack until Ctrl-C. */
 import { runDev } from '../../../dev/dev.js';
-import { migrate } from '../../../infra/catalog/migrations.js';
-import { createPool } from '../../../infra/catalog/pool.js';
+import { migrateAt } from '../../../infra/catalog/migrations.js';
 import { findDataDir } from '../../../infra/config-dev.js';
 import { Settings } from '../../../infra/config-settings.js';
 import { cleanLines } from '../text.js';
@@ -24,13 +23,4 @@ export async function run(io: Io, { dataDir, worker }: DevOptions): Promise<numb
     out: (line) => (io.json ? io.outJson(JSON.parse(line) as object) : io.out(line)),
     err: (line) => cleanLines(line).forEach((each) => io.err(each)),
   });
-}
-
-async function migrateAt(url: string): Promise<void> {
-  const pool = createPool(url, { max: 1, applicationName: 'longshore-migrate' });
-  try {
-    await migrate(pool);
-  } finally {
-    await pool.end();
-  }
 }
