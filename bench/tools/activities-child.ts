@@ -57,24 +57,28 @@ async function step<K extends keyof TransferActivities>(
   return result;
 }
 
-const upload: UploadObjectInput = {
-  id: randomUUID(),
-  source: { kind: 'file', root: 'host', path: file.slice(1) },
-  destination: { bucket, key },
-  options: {},
-};
-const token = { uploadId: uploadWorkflowId(upload.id), nonce: randomUUID() };
-const inspection = await step('inspectSource', upload);
-const plan = inspection.plan as PartsPlan;
-const created = await step('createMultipartUpload', { upload, inspection, token });
-const ledgers: string[] = [];
-const again = false;
-for (const window of plan.windows) {
-  ledgers.push((await step('uploadParts', { upload, inspection, created, window, again })).ledger);
+async function main(): Promise<never> {
+  const upload: UploadObjectInput = {
+    id: randomUUID(),
+    source: { kind: 'file', root: 'host', path: file.slice(1) },
+    destination: { bucket, key },
+    options: {},
+  };
+  const token = { uploadId: uploadWorkflowId(upload.id), nonce: randomUUID() };
+  const inspection = await step('inspectSource', upload);
+  const plan = inspection.plan as PartsPlan;
+  const created = await step('createMultipartUpload', { upload, inspection, token });
+  const ledgers: string[] = [];
+  const again = false;
+  for (const window of plan.windows) {
+    ledgers.push((await step('uploadParts', { upload, inspection, created, window, again })).ledger);
+  }
+  const size = plan.parts.size ?? 0;
+  const stored = await step('completeMultipartUpload', { upload, inspection, created, size, ledgers, again });
+  const { verification } = await step('verifyObject', { upload, inspection, stored });
+  if (verification !== 'full') throw new Error(`verified only by ${verification}`);
+  console.log(JSON.stringify(phases));
+  return process.exit(0);
 }
-const size = plan.parts.size ?? 0;
-const stored = await step('completeMultipartUpload', { upload, inspection, created, size, ledgers, again });
-const { verification } = await step('verifyObject', { upload, inspection, stored });
-if (verification !== 'full') throw new Error(`verified only by ${verification}`);
-console.log(JSON.stringify(phases));
-process.exit(0);
+
+void main();

@@ -4,7 +4,7 @@ import { buildProgram } from './programs.js';
 import { awsEnvironment, type Place, type Run, type Tool } from './tool.js';
 
 export async function createActivitiesOnly(place: Place): Promise<Tool> {
-  const program = await buildProgram('activities-child', place.folder);
+  const program = await buildProgram('activities-child');
   const env = awsEnvironment(place);
   return {
     name: 'activities only',

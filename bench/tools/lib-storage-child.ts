@@ -6,5 +6,4 @@ import { Upload } from '@aws-sdk/lib-storage';
 const [file = '', bucket = '', key = ''] = process.argv.slice(2);
 const client = new S3Client({ forcePathStyle: true });
 const upload = new Upload({ client, params: { Bucket: bucket, Key: key, Body: createReadStream(file) } });
-await upload.done();
-client.destroy();
+void upload.done().then(() => client.destroy());

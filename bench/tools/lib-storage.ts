@@ -4,7 +4,7 @@ import { buildProgram } from './programs.js';
 import { awsEnvironment, type Place, type Tool } from './tool.js';
 
 export async function createLibStorage(place: Place): Promise<Tool> {
-  const program = await buildProgram('lib-storage-child', place.folder);
+  const program = await buildProgram('lib-storage-child');
   const env = awsEnvironment(place);
   return {
     name: 'lib-storage',

@@ -1,5 +1,5 @@
 /** `putObject`: what is under the threshold goes as one PutObject, or one CopyObject where the server has it already. */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '@node-rs/crc32';
 import { LongshoreError } from '../core/errors.js';
 import { crcToBase64 } from './ledger.js';
 import { sourceLabel } from '../core/uploads.js';

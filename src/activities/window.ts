@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '@node-rs/crc32';
 import { Ledger, crcFromBase64, crcToBase64 } from './ledger.js';
 import { MAX_BUFFERED_PART } from '../core/limits.js';
 import { partRange, type PartPlan, type PartRange } from '../core/part-plan.js';

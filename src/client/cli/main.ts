@@ -14,20 +14,23 @@ function version(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
-// The SDK's reminder that a later version of it will need a later Node says nothing about this command.
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+async function main(): Promise<never> {
+  // The SDK's reminder that a later version of it will need a later Node says nothing about this command.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+  const argv = process.argv.slice(2);
+  const io = new Io({
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    cwd: process.cwd(),
+    entry: fileURLToPath(import.meta.url),
+    json: argv.includes('--json'),
+    exit: (code) => process.exit(code),
+  });
+  const code = await runProgram(io, argv, version());
+  await io.flush();
+  // Connections that are being closed, and native code, would keep the process for a moment that nobody needs.
+  process.exit(code);
+}
 
-const argv = process.argv.slice(2);
-const io = new Io({
-  stdout: process.stdout,
-  stderr: process.stderr,
-  env: process.env,
-  cwd: process.cwd(),
-  entry: fileURLToPath(import.meta.url),
-  json: argv.includes('--json'),
-  exit: (code) => process.exit(code),
-});
-const code = await runProgram(io, argv, version());
-await io.flush();
-// Connections that are being closed, and native code, would keep the process for a moment that nobody needs.
-process.exit(code);
+void main();
