@@ -13,6 +13,32 @@ export function uploadIdOf(workflowId: string): string | undefined {
   return workflowId.startsWith(UPLOAD_PREFIX) ? workflowId.slice(UPLOAD_PREFIX.length) : undefined;
 }
 
+const JOB_PREFIX = 'job/';
+
+/** All runs of a job have one id, so that Temporal itself keeps a job from running twice at once. */
+export function jobWorkflowId(id: string): string {
+  return `${JOB_PREFIX}${id}`;
+}
+
+export function jobIdOf(workflowId: string): string | undefined {
+  return workflowId.startsWith(JOB_PREFIX) ? workflowId.slice(JOB_PREFIX.length) : undefined;
+}
+
+/** The Temporal Schedule of a monitored job. */
+export function monitorScheduleId(id: string): string {
+  return `monitor/${id}`;
+}
+
+/** A check for changes; the Schedule appends a time stamp. */
+export function checkWorkflowId(id: string): string {
+  return `check/${id}`;
+}
+
+/** The upload of a job's large file. */
+export function largeUploadId(id: string, generation: number, file: number): string {
+  return `${id}.${generation}.${file}`;
+}
+
 export const QUEUES = { orchestration: 'orchestration', transfer: 'transfer' } as const;
 
 /** The queue that only workers with this root poll. */

@@ -10,9 +10,25 @@ export const UPLOAD_STATES = [
 ] as const;
 export type UploadState = (typeof UPLOAD_STATES)[number];
 
-const TERMINAL: ReadonlySet<UploadState> = new Set(['COMPLETED', 'FAILED', 'CANCELLED']);
+/** The states of an upload job. COMPLETED may come with failed files, which its counts show. */
+export const JOB_STATES = [
+  'PENDING',
+  'IN_PROGRESS',
+  'PAUSED',
+  'BLOCKED',
+  'COMPLETED',
+  'FAILED',
+  'CANCELLED',
+] as const;
+export type JobState = (typeof JOB_STATES)[number];
 
-export function isTerminal(state: UploadState): boolean {
+/** The states of a file of a job. */
+export const FILE_STATES = ['PENDING', 'IN_PROGRESS', 'UPLOADED', 'FAILED', 'SKIPPED'] as const;
+export type FileState = (typeof FILE_STATES)[number];
+
+const TERMINAL: ReadonlySet<string> = new Set(['COMPLETED', 'FAILED', 'CANCELLED']);
+
+export function isTerminal(state: UploadState | JobState): boolean {
   return TERMINAL.has(state);
 }
 

@@ -73,6 +73,10 @@ export interface UploadObjectInput {
   source: Source;
   destination: Destination;
   options: UploadOptions;
+  /** Number of the job it belongs to: its bytes count against that job's limits. */
+  job?: number;
+  /** The API key that asked; what it may write to is looked at again by the worker. */
+  apiKey?: string;
 }
 
 // ── What it answers ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-/** lib-storage-child.js FILE BUCKET KEY, with the usual AWS variables. */
+/** lib-storage-child.mjs FILE BUCKET KEY, with the usual AWS variables. */
 import { createReadStream } from 'node:fs';
 import { S3Client } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
@@ -6,4 +6,5 @@ import { Upload } from '@aws-sdk/lib-storage';
 const [file = '', bucket = '', key = ''] = process.argv.slice(2);
 const client = new S3Client({ forcePathStyle: true });
 const upload = new Upload({ client, params: { Bucket: bucket, Key: key, Body: createReadStream(file) } });
-void upload.done().then(() => client.destroy());
+await upload.done();
+client.destroy();

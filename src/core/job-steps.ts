@@ -1,0 +1,119 @@
+/** What the workflow and the activities of a job tell each other. It lies in history: numbers and ids, no lists of files. */
+import type { FailureView } from './errors.js';
+import type { JobCounts, JobDefinition, JobLimits, JobPhase, JobPlan, JobRunMode } from './jobs.js';
+import type { JobState } from './states.js';
+
+export interface OpenJobInput {
+  id: string;
+  mode: JobRunMode;
+  definition?: JobDefinition;
+  limits?: JobLimits;
+  monitored?: boolean;
+  workflowId: string;
+  runId: string;
+}
+
+/** A run of a job; every activity gets it. */
+export interface JobRef {
+  job: number;
+  generation: number;
+}
+
+export interface ScanInput extends JobRef {
+  /** The slice ends after about this many files, so that what was found can be sent meanwhile. */
+  budget: number;
+  /** As `JobPlan.quiet`. */
+  quiet: number;
+}
+
+/** What the scan has found so far, from its beginning: repeated slices say the same. */
+export interface ScanAnswer {
+  done: boolean;
+  /** Batches 1 to this exist. */
+  batches: number;
+  /** Large files found. */
+  large: number;
+  /** Files that are gone since the last run. */
+  gone: number;
+  /** Files found to be sent. */
+  pending: number;
+}
+
+/** Whether a monitored folder has anything to send; looks only, and stops at the first change. */
+export interface CheckAnswer {
+  changed: boolean;
+  /** Not asked for any more: the job is gone, or is not monitored. */
+  over: boolean;
+}
+
+export interface BatchInput extends JobRef {
+  batch: number;
+}
+
+export interface BatchResult {
+  uploaded: number;
+  failed: number;
+  bytes: number;
+  /** Left pending: changed while they were read, or told to stop first. */
+  left: number;
+  /** False when it was asked to stop first. */
+  finished: boolean;
+}
+
+/** Heartbeat details of `uploadFiles`. */
+export interface BatchHeartbeat {
+  batch: number;
+  files: number;
+  bytes: number;
+}
+
+export interface LargeInput extends JobRef {
+  /** Files with a number above this. */
+  after: number;
+  limit: number;
+}
+
+export interface LargeFile {
+  file: number;
+  /** Below the job's root, as `FileSource.path`. */
+  path: string;
+  key: string;
+  size: number;
+}
+
+export interface LargeOutcome extends JobRef {
+  file: number;
+  uploadId: string;
+  /** What the upload answered; without it `failure` says why. */
+  result?: { size: number; etag: string; versionId?: string; checksum?: string; bytesSent: number };
+  failure?: FailureView;
+  cancelled?: boolean;
+}
+
+/** Files of a run that are not in an end state go into new batches; those that were tried too often fail. */
+export interface RegroupAnswer {
+  batches: number;
+  pending: number;
+}
+
+export interface DeletionLook {
+  gone: number;
+  /** Of the files that the last run knew. */
+  share: number;
+  /** More than the guard lets through. */
+  tooMany: boolean;
+}
+
+export interface JobReport extends JobRef {
+  state: JobState;
+  phase: JobPhase;
+  failure?: FailureView;
+}
+
+/** The end of a run; counts come from the rows. */
+export interface FinishAnswer {
+  state: JobState;
+  counts: JobCounts;
+}
+
+export type { JobPlan };
