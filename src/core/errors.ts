@@ -28,6 +28,8 @@ export const EXIT = {
   unreachable: 4,
   conflict: 5,
   detached: 6,
+  /** A job that is complete but for files that failed. */
+  partial: 7,
 } as const;
 
 const never = (http: number, hint: string, exit: number = EXIT.failed): ErrorRow => ({
