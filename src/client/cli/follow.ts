@@ -1,4 +1,4 @@
-/** Follows an upload to its end: its figures twice a second, its end at once, and neither waits for the other. */
+/** Follows work to its end: its figures twice a second, its end at once, and neither waits for the other. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LongshoreError } from '../../core/errors.js';
 import type { UploadProgress, UploadResult } from '../../core/uploads.js';
@@ -10,12 +10,21 @@ export interface Followed {
   result: LongshoreClient['result'];
 }
 
-export interface Watcher {
-  /** `progress` never goes back, unlike `view.progress`. */
-  update(view: UploadView, progress: UploadProgress): void;
+/** Told of one look after the other; `What` is what a look sees. */
+export interface WatcherOf<What extends unknown[]> {
+  update(...what: What): void;
   /** Temporal has not answered for a while; said once until it does again. */
   silent(why: string): void;
   answered(): void;
+}
+
+/** The progress never goes back, unlike that of the view. */
+export type Watcher = WatcherOf<[UploadView, UploadProgress]>;
+
+/** What is followed: `look` may fail for a while, `result` may be asked again when Temporal was away. */
+export interface Looks<What extends unknown[], Result> {
+  look(): Promise<What>;
+  result(): Promise<Result>;
 }
 
 const POLL_MS = 500;
@@ -23,21 +32,38 @@ const SILENCE_MS = 3_000;
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 2_000;
 
-/**
- * The result. Throws what the upload failed with, Cancelled, NotFound, or the reason of `signal`. Goes on asking for as
- * long as Temporal does not answer.
- */
+/** Follows one upload; as `followLooks`. */
 export async function follow(
   client: Followed,
-  upload: { id: string; runId?: string | undefined },
+  { id, runId }: { id: string; runId?: string | undefined },
   watcher: Watcher,
   signal: AbortSignal,
 ): Promise<UploadResult> {
+  const monotonic = new Monotonic();
+  const looks: Looks<[UploadView, UploadProgress], UploadResult> = {
+    look: async () => {
+      const view = await client.view(id);
+      return [view, monotonic.next(view.progress)];
+    },
+    result: () => client.result(id, runId),
+  };
+  return await followLooks(looks, watcher, signal);
+}
+
+/**
+ * The result. Throws what the work failed with, Cancelled, NotFound, or the reason of `signal`. Goes on asking for as
+ * long as Temporal does not answer.
+ */
+export async function followLooks<What extends unknown[], Result>(
+  looks: Looks<What, Result>,
+  watcher: WatcherOf<What>,
+  signal: AbortSignal,
+): Promise<Result> {
   const ended = new AbortController();
   const stop = AbortSignal.any([ended.signal, signal]);
-  const polling = poll(client, upload.id, watcher, stop);
+  const polling = poll(looks, watcher, stop);
   try {
-    return await Promise.race([resultOf(client, upload, stop), whenAborted(signal)]);
+    return await Promise.race([resultOf(looks, stop), whenAborted(signal)]);
   } finally {
     ended.abort();
     // A call that is under way is left to end by itself: what it would say is no longer wanted.
@@ -45,14 +71,10 @@ export async function follow(
   }
 }
 
-async function resultOf(
-  client: Followed,
-  { id, runId }: { id: string; runId?: string | undefined },
-  signal: AbortSignal,
-): Promise<UploadResult> {
+async function resultOf<Result>(looks: Looks<unknown[], Result>, signal: AbortSignal): Promise<Result> {
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
     try {
-      return await client.result(id, runId);
+      return await looks.result();
     } catch (error) {
       if (signal.aborted || !isAway(error)) throw error;
       await sleep(pause, undefined, { signal });
@@ -64,17 +86,20 @@ function isAway(error: unknown): boolean {
   return error instanceof LongshoreError && error.code === 'TemporalUnavailable';
 }
 
-async function poll(client: Followed, id: string, watcher: Watcher, signal: AbortSignal): Promise<void> {
-  const monotonic = new Monotonic();
+async function poll<What extends unknown[]>(
+  looks: Looks<What, unknown>,
+  watcher: WatcherOf<What>,
+  signal: AbortSignal,
+): Promise<void> {
   const silence = new Silence(watcher);
   signal.addEventListener('abort', () => silence.stop(), { once: true });
   while (!signal.aborted) {
     const began = performance.now();
     try {
-      const view = await client.view(id);
+      const what = await looks.look();
       if (signal.aborted) return;
       silence.answered();
-      watcher.update(view, monotonic.next(view.progress));
+      watcher.update(...what);
     } catch (error) {
       if (signal.aborted) return;
       silence.failed(error);
@@ -112,7 +137,7 @@ class Silence {
   private why = 'no answer';
   private readonly timer = setInterval(() => this.check(), 500).unref();
 
-  constructor(private readonly watcher: Watcher) {}
+  constructor(private readonly watcher: Pick<Watcher, 'silent' | 'answered'>) {}
 
   answered(): void {
     this.last = performance.now();

@@ -8,13 +8,13 @@ import { follow, type Watcher } from './follow.js';
 import { Detached, type Interrupts } from './interrupts.js';
 import type { Io } from './io.js';
 import { printFailed, printResult, type Ended } from './outcome.js';
-import type { Screen } from './screen.js';
+import type { UploadScreen } from './screen.js';
 
 export interface WatchOptions {
   io: Io;
   client: LongshoreClient;
   upload: Ended & { runId: string | undefined };
-  screen: Screen;
+  screen: UploadScreen;
   interrupts: Interrupts;
   /** Ctrl-C pressed twice cancels; otherwise it only leaves. */
   mayCancel: boolean;
@@ -41,24 +41,36 @@ export async function watchToEnd(options: WatchOptions): Promise<number> {
     : printFailed(io, upload, ended.error, seconds());
 }
 
-function armInterrupts({ client, upload, screen, interrupts, mayCancel }: WatchOptions): {
+function armInterrupts({ client, upload, screen, interrupts, mayCancel }: WatchOptions): Cancelling {
+  const cancel = mayCancel ? () => client.cancel(upload.id) : undefined;
+  return armCancel('upload', interrupts, (line) => screen.say(line), cancel);
+}
+
+/** Why a cancel that was asked for was not delivered. */
+export interface Cancelling {
   failure?: unknown;
-} {
-  const outcome: { failure?: unknown } = {};
-  if (!mayCancel) {
+}
+
+/** Pressed twice, Ctrl-C calls `cancel`; without one it only leaves. `noun` is what goes on without this command. */
+export function armCancel(
+  noun: string,
+  interrupts: Interrupts,
+  say: (line: string) => void,
+  cancel: (() => Promise<void>) | undefined,
+): Cancelling {
+  const outcome: Cancelling = {};
+  if (cancel === undefined) {
     interrupts.arm({});
     return outcome;
   }
   interrupts.arm({
     warn: (ms) =>
-      screen.say(
-        `The upload goes on without this command. Press Ctrl-C again within ${ms / 1000} s to cancel it.`,
-      ),
+      say(`The ${noun} goes on without this command. Press Ctrl-C again within ${ms / 1000} s to cancel it.`),
     cancel: () => {
-      screen.say('Cancelling … (Ctrl-C once more leaves that to the worker)');
-      client.cancel(upload.id).catch((error: unknown) => {
+      say('Cancelling … (Ctrl-C once more leaves that to the worker)');
+      cancel().catch((error: unknown) => {
         outcome.failure = error;
-        screen.say(`warning: the cancel was not delivered: ${asLongshoreError(error).message}`);
+        say(`warning: the cancel was not delivered: ${asLongshoreError(error).message}`);
       });
     },
   });
