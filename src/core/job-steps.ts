@@ -39,6 +39,12 @@ export interface ScanAnswer {
   pending: number;
 }
 
+export interface CheckInput {
+  id: string;
+  /** A job that was deleted and made anew under its id is another. */
+  job: number;
+}
+
 /** Whether a monitored folder has anything to send; looks only, and stops at the first change. */
 export interface CheckAnswer {
   changed: boolean;
@@ -102,6 +108,31 @@ export interface DeletionLook {
   share: number;
   /** More than the guard lets through. */
   tooMany: boolean;
+}
+
+export interface DeleteInput extends JobRef {
+  /** The slice ends after about this many files. */
+  budget: number;
+}
+
+export interface DeleteAnswer {
+  /** Deleted by this slice. */
+  deleted: number;
+  /** Nothing is left to delete. */
+  done: boolean;
+}
+
+/** What comparing the bucket with the rows found. */
+export interface BucketCheck {
+  /** Files that are PENDING again, for their objects are missing or different. */
+  again: number;
+}
+
+export interface RegroupInput extends JobRef {
+  /** Files that were tried so often fail. */
+  maxAttempts: number;
+  /** Files that had failed are tried again too. */
+  failed: boolean;
 }
 
 export interface JobReport extends JobRef {

@@ -4,6 +4,7 @@
  */
 import type { QueryDefinition, SignalDefinition } from '@temporalio/common';
 import type { FailureView } from './errors.js';
+import type { ScanAnswer } from './job-steps.js';
 import type { FileState, JobState } from './states.js';
 import type { UploadOptions } from './uploads.js';
 
@@ -160,18 +161,32 @@ export interface JobFile {
 /** Ids, counts and cursors; never a list that grows with the folder. */
 export interface CarriedJob {
   plan: JobPlan;
-  scanDone: boolean;
-  /** Batches 1 to `batches` exist; those up to `nextBatch` - 1 were given out and have ended. */
-  batches: number;
+  scan: ScanAnswer;
+  /** Batches up to the scan's exist; those below this were given out and have ended. */
   nextBatch: number;
-  round: number;
   /** Large files that are on their way, by the id of their upload. */
   large: { uploadId: string; file: number }[];
-  largeCursor: number;
-  deletionsDone: boolean;
+  tally: JobTally;
+  stage: JobStage;
+  /** Tries of the files that changed while they were sent. */
+  round: number;
+  approved: boolean;
+  /** The bucket was compared already. */
+  compared: boolean;
   phase: JobPhase;
-  standing: 'running' | 'PAUSED';
-  sent: { files: number; bytes: number };
+  paused: boolean;
+}
+
+/** The steps of a run in their order. */
+export type JobStage = 'send' | 'delete' | 'again' | 'verify';
+
+/** What this run has sent, as its workflow counts it. */
+export interface JobTally {
+  files: number;
+  bytes: number;
+  failed: number;
+  /** Left pending by batches that have ended. */
+  left: number;
 }
 
 /** What `openJob` decides for a run: recorded in history, so that a replay reads neither catalog nor configuration. */
@@ -180,8 +195,12 @@ export interface JobPlan {
   job: number;
   generation: number;
   root: string;
+  bucket: string;
+  /** The key that asked, for the uploads of large files. */
+  apiKey?: string;
   /** Seconds that a changed file must have been left alone; 0: none. */
   quiet: number;
+  /** Is to be looked at again on its own, so what changes just now is left for then. */
   monitor: boolean;
   deletions: boolean;
   verify: boolean;
@@ -189,6 +208,12 @@ export interface JobPlan {
   /** Batches and large files that are on their way at once. */
   batchesAtOnce: number;
   largeAtOnce: number;
+  /** Batches that the scan may be ahead of those that were sent. */
+  scanAhead: number;
+  /** Tries of a file that changes while it is sent. */
+  maxAttempts: number;
+  /** The run continues as a new one when its history has so many events. */
+  maxEvents: number;
   /** The object options of every large file's upload. */
   objects: JobObjectOptions;
 }
