@@ -11,6 +11,8 @@ export interface OpenJobInput {
   monitored?: boolean;
   workflowId: string;
   runId: string;
+  /** ISO 8601: tells a run that was overtaken from a new one. */
+  runStartedAt?: string;
 }
 
 /** A run of a job; every activity gets it. */
