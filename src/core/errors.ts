@@ -67,6 +67,18 @@ export const ERRORS = {
   NotFound: never(404, 'Check the id with `longshore list`.'),
   NotRunning: never(409, 'The upload has ended; `longshore status` shows how.', EXIT.conflict),
 
+  // Who asks, and how
+  Unauthenticated: never(401, 'Send `Authorization: Bearer <key>`; `longshore keys add` makes a key.'),
+  NotGranted: never(
+    403,
+    'Use a key with a grant for this bucket and prefix; `longshore keys add` makes one.',
+  ),
+  OriginRefused: never(403, 'Call the API by its loopback address and without a foreign page’s Origin.'),
+  MethodNotAllowed: never(405, 'Use one of the methods that the Allow header lists.'),
+  RequestTooLarge: never(413, 'Send a smaller request.'),
+  UnsupportedMediaType: never(415, 'Send JSON, with `Content-Type: application/json`.'),
+  TooManyRequests: retry(429, 'Wait as long as the Retry-After header says.'),
+
   // The source
   SourceNotFound: never(404, 'Check that the source exists and is spelled right.'),
   SourceDenied: never(403, 'Let the worker’s user read the source.'),
@@ -81,6 +93,10 @@ export const ERRORS = {
   SizeMismatch: never(409, 'The source has not the expected size; check it, then start again.'),
   SourceUnavailable: retry(502, 'The source does not answer; it is tried again.'),
   RootUnavailable: park(503, 'Mount the root again, then `longshore resume`.'),
+  TooManyDeletions: park(
+    409,
+    'Look at the folder; `longshore approve` lets the deletions go, `longshore cancel` ends the run without them.',
+  ),
   NoWorkerForSource: park(503, 'Start a worker that has this root, then `longshore resume`.'),
 
   // S3

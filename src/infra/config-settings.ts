@@ -21,6 +21,8 @@ export interface ConfigFlags {
   healthHost?: string | undefined;
   roots?: string | undefined;
   logLevel?: string | undefined;
+  apiHost?: string | undefined;
+  apiPort?: string | number | undefined;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -100,6 +102,8 @@ export function hidePassword(value: string): string {
 const SPELLED: Partial<Record<keyof ConfigFlags, string>> = {
   temporalNamespace: 'namespace',
   workerConcurrency: 'concurrency',
+  apiHost: 'host',
+  apiPort: 'port',
 };
 
 function kebab(name: string): string {

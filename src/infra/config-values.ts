@@ -85,6 +85,13 @@ export const time = (min: number, max: number) =>
     within(parseTime(text), min, max),
   );
 
+/** Seconds: a number alone is seconds too, as `FILE_MONITOR_INTERVAL=60` has it. */
+export const seconds = (min: number, max: number) =>
+  parsed(`a time from ${min} s to ${max} s, such as 60, 90s or 5m`, (text) => {
+    const plain = /^\s*\d+(\.\d+)?\s*$/.test(text) ? Number(text) * 1000 : parseTime(text);
+    return within(plain === undefined ? undefined : plain / 1000, min, max);
+  });
+
 export const integer = (min: number, max: number) =>
   parsed(`a whole number from ${min} to ${max}`, (text) =>
     within(/^\s*\d+\s*$/.test(text) ? Number(text) : undefined, min, max),
@@ -116,10 +123,17 @@ export const webAddress = () =>
     return plain && /^https?:$/.test(url.protocol) ? value.replace(/\/+$/, '') : undefined;
   });
 
-export const postgresAddress = () =>
-  parsed('an address such as postgres://user:password@host:5432/database', (value) =>
-    /^postgres(ql)?:\/\//.test(value) && URL.canParse(value) ? value : undefined,
-  );
+export const postgresAddress = () => {
+  const allowed = 'an address such as postgres://user:password@host:5432/database';
+  return z.string().transform((value, context): string => {
+    if (/^postgres(ql)?:\/\//.test(value) && URL.canParse(value)) return value;
+    const wayOut = /^sqlite/i.test(value)
+      ? '; the catalog is always PostgreSQL: leave the setting out under `longshore dev`, which brings one, or name a server'
+      : '';
+    context.addIssue({ code: 'custom', message: allowed + wayOut });
+    return z.NEVER;
+  });
+};
 
 /** 32 bytes in base64. */
 export const key32 = () =>

@@ -17,12 +17,15 @@ import {
 import { S3_PROFILE } from '../core/part-plan.js';
 import type { ServerProfile } from '../core/part-plan.js';
 import type { Encryption, UploadOptions } from '../core/uploads.js';
+import { readApi, readMonitor } from './config-api.js';
+import type { ApiConfig, MonitorConfig } from './config-api.js';
 import { findDataDir, readDevState } from './config-dev.js';
 import type { DevState } from './config-dev.js';
 import { DEV_STATE_FILE } from './dev-state.js';
 import { readPostgres, readS3, readStores, readTemporal } from './config-parts.js';
 import { hidePassword, Settings } from './config-settings.js';
 import type { ConfigFlags, Environment } from './config-settings.js';
+import { readTelemetry, type TelemetryConfig } from './config-telemetry.js';
 import * as v from './config-values.js';
 import type { StoreConfig } from './s3/store.js';
 
@@ -51,6 +54,9 @@ export interface Config {
   /** The part of `upload` that somebody set. */
   readonly uploadAsked: UploadAsked;
   readonly worker: WorkerConfig;
+  readonly api: ApiConfig;
+  readonly monitor: MonitorConfig;
+  readonly telemetry: TelemetryConfig;
   /** 32 bytes, base64: seals addresses that are secrets. */
   readonly sealingKey: string | undefined;
 }
@@ -137,6 +143,9 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
     upload: readUpload(settings, uploadAsked),
     uploadAsked,
     worker: readWorker(settings),
+    api: readApi(settings),
+    monitor: readMonitor(settings),
+    telemetry: readTelemetry(settings),
     sealingKey:
       settings.read({ env: ['LONGSHORE_SEALING_KEY'], schema: v.key32(), secret: true }) ?? dev?.sealingKey,
     warnings: settings.warnings,
