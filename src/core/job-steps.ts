@@ -89,13 +89,18 @@ export interface LargeFile {
   size: number;
 }
 
-export interface LargeOutcome extends JobRef {
-  file: number;
-  uploadId: string;
+/** How the upload of a large file ended. */
+export interface UploadOutcome {
   /** What the upload answered; without it `failure` says why. */
   result?: { size: number; etag: string; versionId?: string; checksum?: string; bytesSent: number };
   failure?: FailureView;
+  /** The job was cancelled: the file stays pending. */
   cancelled?: boolean;
+}
+
+export interface LargeOutcome extends JobRef, UploadOutcome {
+  file: number;
+  uploadId: string;
 }
 
 /** Files of a run that are not in an end state go into new batches; those that were tried too often fail. */
@@ -143,6 +148,11 @@ export interface JobReport extends JobRef {
   failure?: FailureView;
 }
 
+export interface FinishInput extends JobRef {
+  state: JobState;
+  failure?: FailureView;
+}
+
 /** The end of a run; counts come from the rows. */
 export interface FinishAnswer {
   state: JobState;
@@ -150,3 +160,14 @@ export interface FinishAnswer {
 }
 
 export type { JobPlan };
+
+/** The input of `monitorJob`. */
+export interface MonitorInput extends CheckInput {
+  root: string;
+}
+
+export interface MonitorResult {
+  changed: boolean;
+  /** The schedule has deleted itself, for nobody asks for it any more. */
+  over: boolean;
+}

@@ -56,3 +56,47 @@ export function moving(bytes: number | null): ActivityOptions {
 export const ROOT_QUEUE_WAIT = '60 seconds';
 /** The same once a worker answered: it is there, and busy. */
 export const BUSY_QUEUE_WAIT = '30 minutes';
+
+// ── Upload jobs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Statements over all files of a job. */
+export const CATALOG_LONG: ActivityOptions = {
+  ...CATALOG,
+  startToCloseTimeout: '1 minute',
+  scheduleToCloseTimeout: '24 hours',
+};
+
+/** Reads a folder, or compares it with something. What was found is kept, so another attempt goes on from there. */
+export const WALK: ActivityOptions = {
+  ...CONTROL,
+  startToCloseTimeout: '6 hours',
+  scheduleToCloseTimeout: '48 hours',
+};
+
+/** A batch of files, as slowly as the job's limits want it; what was sent stays sent. */
+export const BATCH: ActivityOptions = {
+  ...CONTROL,
+  startToCloseTimeout: '24 hours',
+  scheduleToCloseTimeout: '48 hours',
+};
+
+/** Waits for an upload of its own, however long that takes. */
+export const FOLLOW: ActivityOptions = {
+  taskQueue: 'orchestration',
+  startToCloseTimeout: '30 days',
+  scheduleToCloseTimeout: '30 days',
+  heartbeatTimeout: HEARTBEAT,
+  retry: RETRY,
+};
+
+/** A look at a monitored folder: the next one comes soon, so this one is given up early. */
+export const CHECK: ActivityOptions = {
+  startToCloseTimeout: '1 hour',
+  scheduleToStartTimeout: '10 minutes',
+  scheduleToCloseTimeout: '2 hours',
+  heartbeatTimeout: HEARTBEAT,
+  retry: { ...RETRY, maximumAttempts: 5 },
+};
+
+/** A file that changed while it was sent is left alone for so long. */
+export const CHANGED_FILE_PAUSE = '5 seconds';

@@ -7,12 +7,15 @@ import { failureOf, isPassing, toApplicationFailure, view } from './failures.js'
 export type Standing = 'running' | 'PAUSED' | 'BLOCKED';
 
 export class Control {
-  private paused = false;
   private blockedBy: FailureView | undefined;
   private ending = false;
   private readonly stoppable = new Set<CancellationScope>();
 
-  constructor(private readonly onChange: () => void) {}
+  /** `paused`: as an earlier run of the workflow was when it continued as new. */
+  constructor(
+    private readonly onChange: () => void,
+    private paused = false,
+  ) {}
 
   get standing(): Standing {
     if (this.blockedBy !== undefined) return 'BLOCKED';

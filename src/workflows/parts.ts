@@ -1,11 +1,12 @@
 /** Sends the windows of one multipart upload, a few at once, and stops and goes on with them. */
-import { CancellationScope, proxyActivities } from '@temporalio/workflow';
+import { proxyActivities } from '@temporalio/workflow';
 import type { TransferActivities } from '../activities/uploads.js';
 import type { UploadObjectInput } from '../core/uploads.js';
 import type { CreatedUpload, Inspection, PartsPlan, Window, WindowResult } from '../core/upload-steps.js';
 import { CONTROL, moving } from './activity-options.js';
 import { onceMore, type Control } from './control.js';
 import type { Placement } from './placement.js';
+import { failTogether } from './together.js';
 
 const { uploadParts } = proxyActivities<TransferActivities>(CONTROL);
 
@@ -68,20 +69,4 @@ function runWindow(
 
 function windowSummary({ first, last }: Window, { parts }: PartsPlan): string {
   return parts.count === null ? 'parts until the source ends' : `parts ${first}–${last} of ${parts.count}`;
-}
-
-async function failTogether(tasks: (() => Promise<void>)[]): Promise<void> {
-  const scope = new CancellationScope();
-  let first: { error: unknown } | undefined;
-  await scope.run(() =>
-    Promise.all(
-      tasks.map((task) =>
-        task().catch((error: unknown) => {
-          first ??= { error };
-          scope.cancel();
-        }),
-      ),
-    ),
-  );
-  if (first !== undefined) throw first.error;
 }

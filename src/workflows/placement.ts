@@ -9,15 +9,15 @@ import { isUnclaimed, view } from './failures.js';
 
 const { ping } = proxyActivities<TransferActivities>(PROBE);
 
-export class Placement {
-  private readonly taskQueue: string;
+export function queueOf(source: Source): string {
+  return source.kind === 'file' ? rootQueue(source.root) : QUEUES.transfer;
+}
 
+export class Placement {
   constructor(
-    source: Source,
+    private readonly taskQueue: string,
     private readonly control: Control,
-  ) {
-    this.taskQueue = source.kind === 'file' ? rootQueue(source.root) : QUEUES.transfer;
-  }
+  ) {}
 
   /**
    * Runs a step where its source is. While no worker takes it the upload is BLOCKED, until one answers: then the step

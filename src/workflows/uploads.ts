@@ -7,7 +7,6 @@ import {
   uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { OrchestrationActivities } from '../activities/catalog.js';
 import type { TransferActivities } from '../activities/uploads.js';
 import { ERRORS, LongshoreError, type FailureView } from '../core/errors.js';
 import { validateUpload } from '../core/validate.js';
@@ -30,18 +29,18 @@ import type {
   TruthToken,
   WindowResult,
 } from '../core/upload-steps.js';
-import { CATALOG, CONTROL, moving, UNDO } from './activity-options.js';
+import { CONTROL, moving, UNDO } from './activity-options.js';
+import { closeAsCancelled } from './closing.js';
 import { Control, onceMore } from './control.js';
 import { describeUpload } from './details.js';
 import { failureOf, isPassing, toApplicationFailure, view, withLeftover } from './failures.js';
 import { sendParts } from './parts.js';
-import { Placement } from './placement.js';
+import { Placement, queueOf } from './placement.js';
 import { Progress } from './progress.js';
 import { Record } from './record.js';
 
 const transfer = proxyActivities<TransferActivities>(CONTROL);
 const undo = proxyActivities<TransferActivities>(UNDO);
-const orchestration = proxyActivities<OrchestrationActivities>(CATALOG);
 
 export async function uploadObject(input: UploadObjectInput): Promise<UploadResult> {
   refuseMalformed(input);
@@ -80,7 +79,7 @@ class ObjectUpload {
 
   constructor(private readonly input: UploadObjectInput) {
     this.record = new Record(input);
-    this.placement = new Placement(input.source, this.control);
+    this.placement = new Placement(queueOf(input.source), this.control);
   }
 
   async run(): Promise<UploadResult> {
@@ -243,7 +242,7 @@ class ObjectUpload {
     if (result !== undefined) return result;
     this.report('CANCELLED');
     await this.record.flush();
-    return await this.closeAsCancelled();
+    return await closeAsCancelled(this.root);
   }
 
   /** The result, if an object that was under way when the cancel came is there, whole. */
@@ -275,17 +274,6 @@ class ObjectUpload {
         undo.abortMultipartUpload.executeWithOptions({ summary }, [{ destination, s3UploadId }]),
       ),
     );
-  }
-
-  /** Temporal closes a run as Cancelled only when it was told to by its server, so a signal asks for that. */
-  private async closeAsCancelled(): Promise<never> {
-    const { workflowId, runId } = workflowInfo();
-    if (!this.root.consideredCancelled) {
-      await orchestration.requestCancellation.executeWithOptions({ summary: 'close as cancelled' }, [
-        { workflowId, runId },
-      ]);
-    }
-    return await this.root.cancelRequested;
   }
 
   private nextToken(): TruthToken {
