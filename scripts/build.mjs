@@ -1,31 +1,38 @@
 #!/usr/bin/env node
 /**
- * Builds dist/: the command line and the workflow bundle.
+ * Builds dist/: the command line and the workflow bundles.
  *
  *   node scripts/build.mjs [--force] [--clean] [--workflows-only | --programs-only]
  *
- * The workflow bundle takes seconds, so it is left alone while the content it was made from is the same.
+ * A workflow bundle takes seconds, so it is left alone while the content it was made from is the same. The one that
+ * traces is for workers with tracing on, so that the other carries nothing of it; --workflows-only leaves it out.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { buildPrograms } from './build/programs.mjs';
 
 const root = join(import.meta.dirname, '..');
 
-/** Builds dist/workflows.js unless it is up to date. Says whether it did. */
-export async function buildWorkflows({ force = false } = {}) {
+const TRACER = '@temporalio/interceptors-opentelemetry/lib/workflow-interceptors';
+
+/** Builds dist/workflows.js, or dist/workflows-traced.js, unless it is up to date. Says whether it did. */
+export async function buildWorkflows({ force = false, traced = false } = {}) {
   const entry = join(root, 'src/workflows/index.ts');
   if (!existsSync(entry)) return false;
-  const bundle = join(root, 'dist/workflows.js');
-  const stamp = join(root, 'dist/workflows.hash');
+  const name = traced ? 'workflows-traced' : 'workflows';
+  const bundle = join(root, `dist/${name}.js`);
+  const stamp = join(root, `dist/${name}.hash`);
   const hash = await hashOf(['src/workflows', 'src/core', 'package-lock.json', 'scripts/build.mjs']);
   if (!force && existsSync(bundle) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === hash)
     return false;
   const { bundleWorkflowCode } = await import('@temporalio/worker');
-  const { code } = await bundleWorkflowCode({ workflowsPath: entry, logger: quietLogger() });
+  const workflowInterceptorModules = traced ? [createRequire(import.meta.url).resolve(TRACER)] : [];
+  const options = { workflowsPath: entry, workflowInterceptorModules, logger: quietLogger() };
+  const { code } = await bundleWorkflowCode(options);
   await mkdir(join(root, 'dist'), { recursive: true });
   // Replaced as a whole: a worker may read it at this moment.
   const draft = `${bundle}.${process.pid}`;
@@ -67,9 +74,15 @@ async function main(args) {
   const programs = args.includes('--workflows-only')
     ? []
     : await buildPrograms({ clean: args.includes('--clean') });
-  const workflows =
-    !args.includes('--programs-only') && (await buildWorkflows({ force: args.includes('--force') }));
-  const made = [...programs.map((name) => `dist/${name}.js`), ...(workflows ? ['dist/workflows.js'] : [])];
+  const force = args.includes('--force');
+  const workflows = !args.includes('--programs-only') && (await buildWorkflows({ force }));
+  const partly = args.includes('--programs-only') || args.includes('--workflows-only');
+  const traced = !partly && (await buildWorkflows({ force, traced: true }));
+  const made = [
+    ...programs.map((name) => `dist/${name}.js`),
+    ...(workflows ? ['dist/workflows.js'] : []),
+    ...(traced ? ['dist/workflows-traced.js'] : []),
+  ];
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(made.length === 0 ? 'everything is up to date' : `built ${made.join(', ')} in ${seconds} s`);
 }

@@ -24,6 +24,8 @@ const REHEARSALS = {
 /** Native code, code that finds files beside itself, and what only some commands need. */
 const EXTERNAL = [
   '@node-rs/crc32',
+  '@opentelemetry/*',
+  '@temporalio/interceptors-opentelemetry',
   '@temporalio/worker',
   '@temporalio/core-bridge',
   '@temporalio/testing',

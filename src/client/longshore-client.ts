@@ -5,6 +5,7 @@ import {
   WorkflowFailedError,
   WorkflowNotFoundError,
   type Connection,
+  type WorkflowClientInterceptor,
   type WorkflowExecutionDescription,
   type WorkflowHandle,
 } from '@temporalio/client';
@@ -98,9 +99,14 @@ export class LongshoreClient {
   ) {}
 
   /** Throws TemporalUnavailable. */
-  static async connect(config: TemporalConfig): Promise<LongshoreClient> {
+  static async connect(
+    config: TemporalConfig,
+    interceptors: WorkflowClientInterceptor[] = [],
+  ): Promise<LongshoreClient> {
     const connection = await connectTemporal(config);
-    return new LongshoreClient(config, connection, new Client({ connection, namespace: config.namespace }));
+    const { namespace } = config;
+    const client = new Client({ connection, namespace, interceptors: { workflow: interceptors } });
+    return new LongshoreClient(config, connection, client);
   }
 
   async close(): Promise<void> {

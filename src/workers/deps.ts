@@ -4,13 +4,16 @@ import { createOrchestrationActivities } from '../activities/catalog.js';
 import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
 import { LongshoreError } from '../core/errors.js';
 import { createBufferPool } from '../infra/buffers.js';
+import { countActive } from '../infra/catalog/active.js';
 import { createPool } from '../infra/catalog/pool.js';
 import { createVault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
-import { createObjectStore } from '../infra/s3/index.js';
+import { createObjectStore, type WorkerStore } from '../infra/s3/index.js';
 import type { ObjectStore, StoreConfig } from '../infra/s3/store.js';
 import { createSources } from '../infra/sources/index.js';
 import type { Logger } from '../infra/telemetry/log.js';
+import type { StoreMeter } from '../infra/telemetry/meter.js';
+import type { Metrics } from '../infra/telemetry/metrics.js';
 
 export interface WorkerDeps {
   orchestration: OrchestrationActivities;
@@ -24,6 +27,7 @@ export function createWorkerDeps(
   config: Config,
   log: Logger,
   cancelRun: (workflowId: string, runId: string) => Promise<void>,
+  metrics?: Metrics,
 ): WorkerDeps {
   if (config.postgresUrl === undefined) {
     throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', {
@@ -36,7 +40,8 @@ export function createWorkerDeps(
     onConnectionError: (error) => log.warn({ err: error }, 'a PostgreSQL connection was lost'),
   });
   const vault = createVault({ db, sealingKey: config.sealingKey });
-  const stores = openStores(config);
+  const stores = openStores(config, metrics?.store);
+  metrics?.observe({ store: stores.destination.limiter, active: () => countActive(db) });
   const sources = createSources({
     roots: config.roots,
     url: config.url,
@@ -60,12 +65,15 @@ export function createWorkerDeps(
   return { orchestration, transfer, db, close };
 }
 
-function openStores(config: Config): {
-  destination: ObjectStore;
+function openStores(
+  config: Config,
+  meter: StoreMeter | undefined,
+): {
+  destination: WorkerStore;
   named: (name: string | undefined) => ObjectStore;
   close: () => void;
 } {
-  const destination = createObjectStore(config.s3);
+  const destination = createObjectStore(config.s3, meter);
   const others = new Map<string, ObjectStore>();
   const named = (name: string | undefined): ObjectStore => {
     if (name === undefined) return destination;
@@ -83,7 +91,7 @@ function openStores(config: Config): {
         },
       );
     }
-    const created = createObjectStore(store);
+    const created = createObjectStore(store, meter);
     others.set(name, created);
     return created;
   };

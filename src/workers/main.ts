@@ -1,8 +1,9 @@
 /** What `longshore worker` does: run until told to stop. */
-import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { DefaultLogger, Runtime, type TelemetryOptions } from '@temporalio/worker';
 import type { Config } from '../infra/config.js';
 import { createLogger, type Logger } from '../infra/telemetry/log.js';
-import { startHealth, type HealthServer } from './health.js';
+import { startHealth, type HealthServer, type HealthSources } from './health.js';
+import { openTelemetry } from './telemetry.js';
 import { defaultQueues, startWorker, transferSlots, type RunningWorker } from './worker.js';
 
 export interface WorkerArguments {
@@ -12,12 +13,15 @@ export interface WorkerArguments {
 /** The exit code: 0 after a shutdown that was asked for, 1 when a worker broke down. */
 export async function runWorker(config: Config, args: WorkerArguments): Promise<number> {
   const log = createLogger({ level: config.logLevel, name: 'worker' });
-  installRuntime(log);
+  const telemetry = await openTelemetry(config);
+  installRuntime(log, telemetry.runtime);
   let worker: RunningWorker | undefined;
-  const health = await openHealth(config, () => worker?.ready() ?? false);
+  const ready = (): boolean => worker?.ready() ?? false;
+  const health = await openHealth(config, { ready, metrics: telemetry.text });
   const stop = onStopSignals(log);
   try {
-    worker = await startWorker(config, args.queues ?? defaultQueues(config), log, stop.signal);
+    const queues = args.queues ?? defaultQueues(config);
+    worker = await startWorker(config, queues, log, stop.signal, telemetry);
     if (stop.signal.aborted) worker.shutdown();
     else stop.signal.addEventListener('abort', worker.shutdown);
     log.info(
@@ -37,22 +41,23 @@ export async function runWorker(config: Config, args: WorkerArguments): Promise<
   } finally {
     stop.forget();
     await health?.close();
+    await telemetry.close().catch((error: unknown) => log.warn({ err: error }, 'the last telemetry is lost'));
   }
 }
 
-function installRuntime(log: Logger): void {
+function installRuntime(log: Logger, telemetryOptions: TelemetryOptions): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     // True of every transfer queue, and as it should be.
     if (message.startsWith('No workflows registered')) return;
     const write = level === 'ERROR' ? log.error : level === 'WARN' ? log.warn : log.info;
     write.call(log, meta ?? {}, message);
   });
-  Runtime.install({ logger, shutdownSignals: [] });
+  Runtime.install({ logger, telemetryOptions, shutdownSignals: [] });
 }
 
-async function openHealth({ worker }: Config, ready: () => boolean): Promise<HealthServer | undefined> {
+async function openHealth({ worker }: Config, sources: HealthSources): Promise<HealthServer | undefined> {
   if (worker.healthPort === undefined) return undefined;
-  return await startHealth(worker.healthHost, worker.healthPort, ready);
+  return await startHealth(worker.healthHost, worker.healthPort, sources);
 }
 
 /** The first signal asks for a graceful end, the second ends at once. */

@@ -11,6 +11,7 @@ import type { Logger } from '../infra/telemetry/log.js';
 import { connectionOptions } from '../infra/temporal/connection.js';
 import { retrying } from './retrying.js';
 import { createWorkerDeps } from './deps.js';
+import { workflowTracer, type WorkerTelemetry } from './telemetry.js';
 
 export interface RunningWorker {
   queues: string[];
@@ -40,14 +41,17 @@ export async function startWorker(
   queues: string[],
   log: Logger,
   signal: AbortSignal,
+  telemetry?: WorkerTelemetry,
 ): Promise<RunningWorker> {
   const connection = await retrying('connect to Temporal', { log, signal }, () =>
     NativeConnection.connect(connectionOptions(config.temporal)),
   );
-  const client = new Client({ connection, namespace: config.temporal.namespace });
-  const deps = createWorkerDeps(config, log, async (workflowId, runId) => {
+  const interceptors = { workflow: telemetry?.client ?? [] };
+  const client = new Client({ connection, namespace: config.temporal.namespace, interceptors });
+  const cancelRun = async (workflowId: string, runId: string): Promise<void> => {
     await client.workflow.getHandle(workflowId, runId).cancel();
-  });
+  };
+  const deps = createWorkerDeps(config, log, cancelRun, telemetry?.metrics);
   await retrying('check the catalog', { log, signal }, () => assertSchema(deps.db));
   const workers = await Promise.all(
     queues.map((queue) =>
@@ -56,8 +60,9 @@ export async function startWorker(
         namespace: config.temporal.namespace,
         taskQueue: queue,
         ...common(config),
+        ...telemetry?.worker,
         ...(queue === QUEUES.orchestration
-          ? orchestrationOptions(deps.orchestration)
+          ? orchestrationOptions(deps.orchestration, telemetry)
           : { activities: deps.transfer, maxConcurrentActivityTaskExecutions: transferSlots(config) }),
       }),
     ),
@@ -91,9 +96,9 @@ function common({ worker }: Config): Partial<WorkerOptions> {
   };
 }
 
-function orchestrationOptions(activities: object): Partial<WorkerOptions> {
+function orchestrationOptions(activities: object, telemetry?: WorkerTelemetry): Partial<WorkerOptions> {
   return {
-    ...workflowCode(),
+    ...workflowCode(telemetry),
     activities,
     maxCachedWorkflows: 250,
     workflowThreadPoolSize: 1,
@@ -103,10 +108,16 @@ function orchestrationOptions(activities: object): Partial<WorkerOptions> {
 }
 
 /** The bundle that the build made; from sources, Temporal bundles them at the start, which takes some seconds. */
-function workflowCode(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  const built = ['./workflows.js', '../../dist/workflows.js']
+function workflowCode(telemetry?: WorkerTelemetry): Partial<WorkerOptions> {
+  const name = telemetry?.traced === true ? 'workflows-traced.js' : 'workflows.js';
+  const built = [`./${name}`, `../../dist/${name}`]
     .map((path) => fileURLToPath(new URL(path, import.meta.url)))
-    .find((path) => path.endsWith('dist/workflows.js') && existsSync(path));
+    .find((path) => path.endsWith(`dist/${name}`) && existsSync(path));
   if (built !== undefined) return { workflowBundle: { codePath: built } };
-  return { workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)) };
+  const workflowsPath = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
+  if (telemetry?.traced !== true) return { workflowsPath };
+  return {
+    workflowsPath,
+    interceptors: { ...telemetry.worker.interceptors, workflowModules: [workflowTracer()] },
+  };
 }

@@ -16,11 +16,15 @@ export async function withClient<T>(
   config: Config,
   work: (client: LongshoreClient) => Promise<T>,
 ): Promise<T> {
-  const client = await LongshoreClient.connect(config.temporal);
+  const tracing = config.telemetry.traces
+    ? (await import('../../infra/telemetry/tracing.js')).startTracing(config.telemetry, 'cli')
+    : undefined;
+  const client = await LongshoreClient.connect(config.temporal, tracing && [tracing.client]);
   try {
     return await work(client);
   } finally {
     await client.close();
+    await tracing?.shutdown();
   }
 }
 

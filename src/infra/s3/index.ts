@@ -3,9 +3,11 @@ import { createAdaptiveLimiter } from './aimd.js';
 import type { AdaptiveLimiter } from './aimd.js';
 import { createCredentialSource } from './credentials.js';
 import { createLeanStore } from './lean-store.js';
+import { metered } from './metered.js';
 import { retrying } from './retrying.js';
 import { createSdkStore } from './sdk-store.js';
 import type { ObjectStore, StoreConfig } from './store.js';
+import type { StoreMeter } from '../telemetry/meter.js';
 
 export interface WorkerStore extends ObjectStore {
   /** For metrics: how many requests with bodies may be in flight, and are. */
@@ -13,9 +15,10 @@ export interface WorkerStore extends ObjectStore {
 }
 
 /** One per server and worker: connections, clock correction and throttling are shared by everything that goes through it. */
-export function createObjectStore(config: StoreConfig): WorkerStore {
+export function createObjectStore(config: StoreConfig, meter?: StoreMeter): WorkerStore {
   const credentials = createCredentialSource(config);
   const limiter = createAdaptiveLimiter({ max: config.maxConnections });
   const sdk = createSdkStore(config, credentials);
-  return { ...retrying(createLeanStore(config, sdk, { credentials, limiter })), limiter };
+  const lean = createLeanStore(config, sdk, { credentials, limiter });
+  return { ...retrying(meter === undefined ? lean : metered(lean, meter)), limiter };
 }

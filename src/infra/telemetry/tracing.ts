@@ -1,0 +1,51 @@
+/**
+ * Traces: one from the command or request that starts a workflow, through the workflow, to its activities. Nothing of
+ * this is loaded while tracing is off.
+ */
+import { context, propagation, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import { detectResourcesSync, envDetectorSync, Resource, type IResource } from '@opentelemetry/resources';
+import { BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { Next, WorkflowClientInterceptor, WorkflowDescribeInput } from '@temporalio/client';
+import { OpenTelemetryWorkflowClientInterceptor } from '@temporalio/interceptors-opentelemetry/lib/client/index.js';
+import type { TelemetryConfig } from '../config-telemetry.js';
+
+export interface Tracing {
+  resource: Resource;
+  processor: SpanProcessor;
+  /** For `LongshoreClient.connect` and every other Temporal client of the process. */
+  client: WorkflowClientInterceptor;
+  /** Sends what is left. Rejects with what the collector, or the way to it, answers. */
+  shutdown(): Promise<void>;
+}
+
+/** One per process: it also becomes the process's own tracer. `part` is what of Longshore speaks: `cli`, `worker`, `api`. */
+export function startTracing(config: TelemetryConfig, part: string): Tracing {
+  const named = new Resource({ 'service.name': config.serviceName, 'longshore.part': part });
+  const resource = merged(named, detectResourcesSync({ detectors: [envDetectorSync] }));
+  const processor = new BatchSpanProcessor(new OTLPTraceExporter());
+  const provider = new BasicTracerProvider({ resource, spanProcessors: [processor] });
+  provider.register({ contextManager: new AsyncLocalStorageContextManager().enable() });
+  const shutdown = async (): Promise<void> => {
+    await provider.shutdown();
+    trace.disable();
+    context.disable();
+    propagation.disable();
+  };
+  return { resource, processor, client: new ClientCalls(), shutdown };
+}
+
+function merged(named: Resource, detected: IResource): Resource {
+  return named.merge(detected) as Resource;
+}
+
+/** Calls that start and steer. Describing is how progress is watched, some times a second. */
+class ClientCalls extends OpenTelemetryWorkflowClientInterceptor {
+  override async describe(
+    input: WorkflowDescribeInput,
+    next: Next<WorkflowClientInterceptor, 'describe'>,
+  ): ReturnType<OpenTelemetryWorkflowClientInterceptor['describe']> {
+    return await next(input);
+  }
+}
