@@ -55,5 +55,8 @@ export function retrying(store: ObjectStore, options?: RetryOptions): ObjectStor
     uploadPartCopy: (request, signal) =>
       withRetries(() => store.uploadPartCopy(request, signal), signal, options),
     listParts: (request, signal) => withRetries(() => store.listParts(request, signal), signal, options),
+    listObjects: (request, signal) => withRetries(() => store.listObjects(request, signal), signal, options),
+    deleteObjects: (request, signal) =>
+      withRetries(() => store.deleteObjects(request, signal), signal, options),
   };
 }

@@ -19,6 +19,7 @@ import type { CallSite } from './s3-errors.js';
 import { calling, createSdkClient, hasCode, required } from './sdk-client.js';
 import type { SdkContext } from './sdk-client.js';
 import { copyCalls } from './sdk-copies.js';
+import { manyCalls } from './sdk-many.js';
 import { readCalls } from './sdk-reads.js';
 import type { Body, CompleteRequest, ObjectStore, StoreConfig, UploadRef } from './store.js';
 
@@ -32,10 +33,12 @@ export function createSdkStore(
     client,
     run: (site, signal, call) => calling(site, signal, credentials, call),
   };
+  const writes = writeCalls(context);
   return explainingResets({
     ...readCalls(context),
     ...copyCalls(context),
-    ...writeCalls(context),
+    ...writes,
+    ...manyCalls(context, (ref, signal) => writes.deleteObject(ref, signal)),
     ...multipartCalls(context),
     ...bucketCalls(context, config.region),
     close: () => client.destroy(),

@@ -6,6 +6,7 @@
  * failure; what a repetition does is said at each.
  */
 import type { Readable } from 'node:stream';
+import type { LongshoreError } from '../../core/errors.js';
 import type { Destination, Encryption } from '../../core/uploads.js';
 import type { KeyHolder, TruthToken } from '../../core/upload-steps.js';
 
@@ -82,6 +83,19 @@ export interface ObjectHead {
   encryption?: Encryption;
 }
 
+export interface ListedObject {
+  key: string;
+  size: number;
+  etag: string;
+}
+
+export interface ObjectPage {
+  /** In the order of the server; with S3 that of the bytes of the keys. */
+  objects: ListedObject[];
+  /** Nothing follows. */
+  done: boolean;
+}
+
 export interface CopySource extends ObjectRef {
   /** ETag that the source must still have (CopySourceIfMatch). */
   ifMatch: string;
@@ -139,6 +153,16 @@ export interface ObjectStore {
   /** Success also when it is ours already. */
   createBucket(bucket: string, signal: AbortSignal): Promise<void>;
   deleteObject(ref: ObjectRef, signal: AbortSignal): Promise<void>;
+  /** The first page, at most 1,000 objects, whose keys begin with the prefix and come after `after`. */
+  listObjects(
+    request: { bucket: string; prefix: string; after?: string; max?: number },
+    signal: AbortSignal,
+  ): Promise<ObjectPage>;
+  /** At most 1,000 keys; success also where nothing is. Answers those that it could not delete, each with the reason. */
+  deleteObjects(
+    request: { bucket: string; keys: readonly string[] },
+    signal: AbortSignal,
+  ): Promise<{ key: string; error: LongshoreError }[]>;
   close(): void;
 }
 
