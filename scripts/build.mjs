@@ -2,10 +2,10 @@
 /**
  * Builds dist/: the command line and the workflow bundles.
  *
- *   node scripts/build.mjs [--force] [--clean] [--workflows-only | --programs-only]
+ *   node scripts/build.mjs [--force] [--clean] [--programs-only | --workflows-only | --traced-only]
  *
  * A workflow bundle takes seconds, so it is left alone while the content it was made from is the same. The one that
- * traces is for workers with tracing on, so that the other carries nothing of it; --workflows-only leaves it out.
+ * traces is for workers with tracing on, so that the other carries nothing of it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -16,6 +16,7 @@ import { pathToFileURL } from 'node:url';
 import { buildPrograms } from './build/programs.mjs';
 
 const root = join(import.meta.dirname, '..');
+const PARTS = ['programs', 'workflows', 'traced'];
 
 const TRACER = '@temporalio/interceptors-opentelemetry/lib/workflow-interceptors';
 
@@ -71,13 +72,12 @@ async function filesUnder(path) {
 
 async function main(args) {
   const started = performance.now();
-  const programs = args.includes('--workflows-only')
-    ? []
-    : await buildPrograms({ clean: args.includes('--clean') });
   const force = args.includes('--force');
-  const workflows = !args.includes('--programs-only') && (await buildWorkflows({ force }));
-  const partly = args.includes('--programs-only') || args.includes('--workflows-only');
-  const traced = !partly && (await buildWorkflows({ force, traced: true }));
+  const only = PARTS.find((part) => args.includes(`--${part}-only`));
+  const wants = (part) => only === undefined || only === part;
+  const programs = wants('programs') ? await buildPrograms({ clean: args.includes('--clean') }) : [];
+  const workflows = wants('workflows') && (await buildWorkflows({ force }));
+  const traced = wants('traced') && (await buildWorkflows({ force, traced: true }));
   const made = [
     ...programs.map((name) => `dist/${name}.js`),
     ...(workflows ? ['dist/workflows.js'] : []),

@@ -19,7 +19,7 @@ export interface WorkerTelemetry {
   worker: Pick<WorkerOptions, 'interceptors' | 'sinks'>;
   traced: boolean;
   /** Prometheus's text format: our metrics, then those of Temporal's SDK. */
-  text(): Promise<string>;
+  text: () => Promise<string>;
   close(): Promise<void>;
 }
 

@@ -3,21 +3,19 @@ import { LongshoreError } from '../../core/errors.js';
 import type { StoreMeter } from '../telemetry/meter.js';
 import type { ObjectStore } from './store.js';
 
-type Calls = Record<
-  string,
-  (request: { body?: { length: number } }, signal: AbortSignal) => Promise<unknown>
->;
+type Request = { body?: { length: number } };
+type Call = (request: Request, signal: AbortSignal) => Promise<unknown>;
 
 /** Every method but `close` is one request, or a few that belong together. */
 export function metered(store: ObjectStore, meter: StoreMeter): ObjectStore {
-  const calls = Object.entries(store as unknown as Calls).map(([name, call]) => [
-    name,
-    name === 'close' ? call : timed(nameOf(name), call, meter),
-  ]);
-  return Object.fromEntries(calls) as unknown as ObjectStore;
+  const calls: Record<string, unknown> = { ...store };
+  for (const [name, call] of Object.entries(calls)) {
+    if (name !== 'close') calls[name] = timed(nameOf(name), call as Call, meter);
+  }
+  return calls as unknown as ObjectStore;
 }
 
-function timed(op: string, call: Calls[string], meter: StoreMeter): Calls[string] {
+function timed(op: string, call: Call, meter: StoreMeter): Call {
   return async (request, signal) => {
     const began = performance.now();
     const told = (outcome: string): void =>

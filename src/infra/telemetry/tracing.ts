@@ -37,7 +37,7 @@ export function startTracing(config: TelemetryConfig, part: string): Tracing {
 }
 
 function merged(named: Resource, detected: IResource): Resource {
-  return named.merge(detected) as Resource;
+  return named.merge(detected);
 }
 
 /** Calls that start and steer. Describing is how progress is watched, some times a second. */
