@@ -131,7 +131,7 @@ async function existingPartInside(root: string, path: string): Promise<boolean> 
 }
 
 /** Both real paths; the root may be `/`. */
-function isInside(root: string, real: string): boolean {
+export function isInside(root: string, real: string): boolean {
   return real === root || real.startsWith(root.endsWith('/') ? root : `${root}/`);
 }
 

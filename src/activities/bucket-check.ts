@@ -1,0 +1,148 @@
+/** `checkBucket`: what the catalog says is in the bucket, held against what is there. */
+import { LongshoreError } from '../core/errors.js';
+import type { BucketCheck, JobRef } from '../core/job-steps.js';
+import { LIST_PAGE_SIZE } from '../core/limits.js';
+import { readUploaded, resend, type UploadedFile } from '../infra/catalog/files.js';
+import type { ListedObject, ObjectStore } from '../infra/s3/store.js';
+import { attempting, type Attempt } from './attempt.js';
+import { createFileJobs, type FileJob, type FileJobDeps } from './file-job.js';
+import { inLanes } from './lanes.js';
+
+const LOOKS_AT_ONCE = 16;
+
+/** How far the check is; in heartbeats, so that a repetition goes on from there. */
+interface Checked {
+  after: string | null;
+  again: number;
+}
+
+/** A file whose object is missing or different is PENDING again; it is told by its size and ETag. */
+export function createCheckBucket(deps: FileJobDeps): (ref: JobRef) => Promise<BucketCheck> {
+  const jobs = createFileJobs(deps);
+  return async (ref) => {
+    let checked: Checked = { after: null, again: 0 };
+    return await attempting(
+      async (attempt) => {
+        checked = (attempt.lastDetails as Checked | undefined) ?? checked;
+        const job = await jobs(ref, attempt.signal);
+        const looker = lookerOf(deps.store, job, attempt);
+        for (;;) {
+          attempt.stopSignal.throwIfAborted();
+          const rows = await readUploaded(deps.db, ref.job, { after: checked.after, limit: LIST_PAGE_SIZE });
+          const last = rows.at(-1);
+          if (last === undefined) return { again: checked.again };
+          const wrong = await looker(rows);
+          if (wrong.length > 0) await resend(deps.db, ref, wrong);
+          checked = { after: last.path, again: checked.again + wrong.length };
+        }
+      },
+      () => checked,
+    );
+  };
+}
+
+/** Gives the paths of those rows whose object is not what was sent. */
+type Looker = (rows: readonly UploadedFile[]) => Promise<string[]>;
+
+function lookerOf(store: ObjectStore, job: FileJob, attempt: Attempt): Looker {
+  const { keyTemplate } = job.definition.destination;
+  // Only keys that are made of nothing but the path come in the order of the rows.
+  return keyTemplate === undefined || keyTemplate === '{path}'
+    ? new Listing(store, job, attempt).compare
+    : (rows) => askOneByOne(store, job, rows, attempt);
+}
+
+async function askOneByOne(
+  store: ObjectStore,
+  job: FileJob,
+  rows: readonly UploadedFile[],
+  attempt: Attempt,
+): Promise<string[]> {
+  const { bucket } = job.definition.destination;
+  const wrong: string[] = [];
+  const signals = { stop: attempt.stopSignal, abort: attempt.signal };
+  await inLanes(rows, LOOKS_AT_ONCE, signals, async (row, signal) => {
+    const head = await store.headObject({ bucket, key: job.keyOf(row) }, signal);
+    if (!isSame(row, head)) wrong.push(row.path);
+  });
+  attempt.stopSignal.throwIfAborted();
+  return wrong;
+}
+
+/** Goes through bucket and rows side by side. */
+class Listing {
+  #page: ListedObject[] = [];
+  #at = 0;
+  #done = false;
+  /** Keys up to this one have been listed. */
+  #after: string | undefined;
+
+  constructor(
+    private readonly store: ObjectStore,
+    private readonly job: FileJob,
+    private readonly attempt: Attempt,
+  ) {}
+
+  readonly compare: Looker = async (rows) => {
+    const wrong: string[] = [];
+    for (const row of rows) {
+      if (!isSame(row, await this.#find(this.job.keyOf(row)))) wrong.push(row.path);
+    }
+    return wrong;
+  };
+
+  async #find(key: string): Promise<ListedObject | undefined> {
+    for (;;) {
+      for (let next = this.#page[this.#at]; next !== undefined; next = this.#page[this.#at]) {
+        const order = inBytes(next.key, key);
+        if (order > 0) return undefined;
+        this.#at += 1;
+        if (order === 0) return next;
+      }
+      if (this.#done) return undefined;
+      await this.#turn(key);
+    }
+  }
+
+  /** Reads on just before the key, past what other people may have put between. */
+  async #turn(key: string): Promise<void> {
+    const { bucket, prefix } = this.job.definition.destination;
+    const before = justBefore(key);
+    const after = this.#after === undefined || inBytes(this.#after, before) < 0 ? before : this.#after;
+    const page = await this.store.listObjects({ bucket, prefix, after }, this.attempt.signal);
+    let last = after;
+    for (const { key: listed } of page.objects) {
+      if (inBytes(listed, last) <= 0) throw disorder(bucket, listed);
+      last = listed;
+    }
+    this.#page = page.objects;
+    this.#at = 0;
+    this.#after = last;
+    this.#done = page.done;
+  }
+}
+
+/** A key that comes before this one, with little between them: the same without its last character. */
+function justBefore(key: string): string {
+  return [...key].slice(0, -1).join('');
+}
+
+function disorder(bucket: string, key: string): LongshoreError {
+  const message = `s3://${bucket} is not listed in the order of its keys (at ${JSON.stringify(key)})`;
+  return new LongshoreError('NotSupported', message, {
+    op: 'ListObjectsV2',
+    key: `s3://${bucket}`,
+    hint: 'Start the job without `verify`; this server cannot be compared with the catalog.',
+  });
+}
+
+function isSame(row: UploadedFile, object: { size: number; etag: string } | undefined): boolean {
+  return object?.size === row.size && (row.etag === null || row.etag === object.etag);
+}
+
+/** The order of the UTF-8 forms. JavaScript's own order differs only where characters take two units. */
+function inBytes(a: string, b: string): number {
+  if (a === b) return 0;
+  if (/[\ud800-\udfff]/.test(a) || /[\ud800-\udfff]/.test(b)) return Buffer.from(a).compare(Buffer.from(b));
+  return a < b ? -1 : 1;
+}
