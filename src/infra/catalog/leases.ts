@@ -5,9 +5,18 @@ import type { Queryable } from './pool.js';
 export interface JobShare {
   /** Holders with a lease that is in time, this one included. */
   holders: number;
+  /** This one's place among them, from 0: what cannot be divided goes to the first. */
+  rank: number;
   /** Of the whole job, bytes a second; null: no limit. */
   bandwidth: number | null;
   /** Of the whole job, files in flight; null: no limit. */
+  concurrency: number | null;
+}
+
+interface RawShare {
+  holders: string;
+  rank: string;
+  bandwidth: string | null;
   concurrency: number | null;
 }
 
@@ -18,15 +27,16 @@ export async function renewLease(
   holder: string,
   ttlMs: number,
 ): Promise<JobShare> {
-  const { rows } = await query<{ holders: string; bandwidth: string | null; concurrency: number | null }>(
-    db,
-    'renewLease',
-    { name: 'renew-lease', text: RENEW, values: [job, holder, ttlMs] },
-  );
+  const { rows } = await query<RawShare>(db, 'renewLease', {
+    name: 'renew-lease',
+    text: RENEW,
+    values: [job, holder, ttlMs],
+  });
   const row = rows[0];
-  if (row === undefined) return { holders: 1, bandwidth: null, concurrency: null };
+  if (row === undefined) return { holders: 1, rank: 0, bandwidth: null, concurrency: null };
   return {
     holders: Number(row.holders),
+    rank: Number(row.rank),
     bandwidth: row.bandwidth === null ? null : Number(row.bandwidth),
     concurrency: row.concurrency,
   };
@@ -53,7 +63,8 @@ WITH mine AS (
     WHERE upload_job_id = $1 AND holder <> $2::uuid AND expires_at < clock_timestamp() - interval '1 minute'
     FOR UPDATE SKIP LOCKED)
 )
-SELECT j.bandwidth, j.concurrency, 1 + (
-  SELECT count(*) FROM job_leases
-  WHERE upload_job_id = $1 AND holder <> $2::uuid AND expires_at > clock_timestamp()) AS holders
-FROM upload_jobs j WHERE j.no = $1`;
+SELECT j.bandwidth, j.concurrency, 1 + others.count AS holders, others.before AS rank
+FROM upload_jobs j, (
+  SELECT count(*), count(*) FILTER (WHERE holder < $2::uuid) AS before FROM job_leases
+  WHERE upload_job_id = $1 AND holder <> $2::uuid AND expires_at > clock_timestamp()) others
+WHERE j.no = $1`;

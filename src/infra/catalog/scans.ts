@@ -1,39 +1,18 @@
-/** What the scan of a folder writes: rows of files and its own progress, in one transaction. */
+/** What the scan of a folder reads and writes: rows of files and its own progress, in one transaction. */
 import type { JobRef } from '../../core/job-steps.js';
 import type { FileState } from '../../core/states.js';
+import { fenced } from './fence.js';
+import { query, transaction } from './pool.js';
 import type { Pool, Queryable } from './pool.js';
+import { addBatches, lockProgress } from './scan-progress.js';
+import type { Batch, OpenBatch, ScanFound } from './scan-progress.js';
+import { markGone, writeRows } from './scan-rows.js';
+import type { ScannedFile } from './scan-rows.js';
+import { numberOrNull } from './values.js';
 
-/** Sums from the beginning of the run's scan; sizes in bytes. */
-export interface ScanFound {
-  /** To be sent, large ones and markers included. */
-  pendingFiles: number;
-  pendingBytes: number;
-  /** Of the pending ones, those that get an upload of their own. */
-  largeFiles: number;
-  unchangedFiles: number;
-  unchangedBytes: number;
-  failedFiles: number;
-  failedBytes: number;
-  skippedFiles: number;
-  goneFiles: number;
-}
-
-/** A batch that is not full yet; its rows carry its number already, but it must not be given out. */
-export interface OpenBatch {
-  batch: number;
-  files: number;
-  bytes: number;
-}
-
-export interface ScanProgress {
-  /** As the last chunk gave it; null at the beginning. */
-  cursor: string | null;
-  done: boolean;
-  /** Batches 1 to this are full and may be given out. */
-  batches: number;
-  found: ScanFound;
-  openBatch: OpenBatch | null;
-}
+export { NOTHING_FOUND, scanProgress } from './scan-progress.js';
+export type { Batch, OpenBatch, ScanFound, ScanProgress } from './scan-progress.js';
+export type { ScannedFile } from './scan-rows.js';
 
 /** What the catalog knows of a file. A row that is `gone` counts as new when the file is there again. */
 export interface ManifestRow {
@@ -49,20 +28,6 @@ export interface ManifestRow {
   generation: number;
 }
 
-export interface ScannedFile {
-  path: string;
-  state: 'PENDING' | 'FAILED' | 'SKIPPED';
-  size: number | null;
-  mtimeNs: string | null;
-  /** null for large files, and for those that are not sent. */
-  batch: number | null;
-  large: boolean;
-  /** An empty folder's marker. */
-  marker: boolean;
-  failureCode?: string;
-  failureReason?: string;
-}
-
 export interface ScanChunk {
   /** The cursor that this chunk goes on from: that of the chunk before, or of `scanProgress`. */
   follows: string | null;
@@ -73,27 +38,15 @@ export interface ScanChunk {
   /** Paths of the manifest that the tree has no more. */
   gone: readonly string[];
   /** Batches that were closed by this chunk. */
-  batches: readonly OpenBatch[];
+  batches: readonly Batch[];
   openBatch: OpenBatch | null;
   /** This chunk included. */
   found: ScanFound;
 }
 
-export const NOTHING_FOUND: Readonly<ScanFound> = {
-  pendingFiles: 0,
-  pendingBytes: 0,
-  largeFiles: 0,
-  unchangedFiles: 0,
-  unchangedBytes: 0,
-  failedFiles: 0,
-  failedBytes: 0,
-  skippedFiles: 0,
-  goneFiles: 0,
-};
-
-/** Throws NotFound, or AttemptFenced when a newer run has the job. */
-export async function scanProgress(db: Queryable, ref: JobRef): Promise<ScanProgress> {
-  throw new Error(`${typeof db} ${ref.job}`);
+interface RawManifest extends Omit<ManifestRow, 'size' | 'mtimeNs'> {
+  size: string | null;
+  mtime_ns: string | null;
 }
 
 /** Rows after the path `after`, in the byte order of their paths; those that are gone included. */
@@ -102,7 +55,14 @@ export async function readManifest(
   job: number,
   page: { after: string | null; limit: number },
 ): Promise<ManifestRow[]> {
-  throw new Error(`${typeof db} ${job} ${page.limit}`);
+  const { rows } = await query<RawManifest>(db, 'readManifest', {
+    name: 'read-manifest',
+    text: `SELECT path, state, size, mtime_ns, checksum, gone, generation FROM files
+      WHERE upload_job_id = $1 AND path > $2 ORDER BY path LIMIT $3`,
+    // No path is empty, so the empty one is before all.
+    values: [job, page.after ?? '', page.limit],
+  });
+  return rows.map(({ size, mtime_ns, ...row }) => ({ ...row, size: numberOrNull(size), mtimeNs: mtime_ns }));
 }
 
 /**
@@ -110,5 +70,29 @@ export async function readManifest(
  * a newer run has the job: what it says is then known already, or out of date. After any other failure ask `scanProgress`.
  */
 export async function writeScan(pool: Pool, ref: JobRef, chunk: ScanChunk): Promise<void> {
-  throw new Error(`${pool.totalCount} ${ref.job} ${chunk.cursor}`);
+  if (chunk.cursor === chunk.follows && !chunk.done) {
+    throw new TypeError('a chunk that does not move the cursor could be written twice');
+  }
+  await transaction(pool, 'writeScan', async (client) => {
+    const progress = await lockProgress(client, ref);
+    if (progress.done || progress.cursor !== chunk.follows) {
+      throw fenced('writeScan', ref, 'the scan has gone on without this attempt');
+    }
+    await writeRows(client, ref, chunk.rows);
+    await markGone(client, ref, chunk.gone);
+    await addBatches(client, ref.job, chunk.batches);
+    await query(client, 'writeScan', {
+      name: 'write-scan-progress',
+      text: `UPDATE upload_jobs SET scan_cursor = $2, scan_done = $3, scan_found = $4, scan_open = $5, batches = $6,
+        updated_at = now() WHERE no = $1`,
+      values: [
+        ref.job,
+        chunk.cursor,
+        chunk.done,
+        JSON.stringify(chunk.found),
+        chunk.openBatch === null ? null : JSON.stringify(chunk.openBatch),
+        Math.max(progress.batches, ...chunk.batches.map(({ batch }) => batch)),
+      ],
+    });
+  });
 }

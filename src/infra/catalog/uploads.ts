@@ -1,10 +1,12 @@
 /** The table of object uploads: written by reports of their workflows, read by lists and by `status`. */
-import { isErrorCode, LongshoreError } from '../../core/errors.js';
+import { isErrorCode } from '../../core/errors.js';
 import type { FailureView } from '../../core/errors.js';
 import type { UploadState } from '../../core/states.js';
 import type { Source, UploadReport, Verification } from '../../core/uploads.js';
+import { checkPage, decodeCursor, encodeCursor } from './paging.js';
 import { query } from './pool.js';
 import type { Queryable } from './pool.js';
+import { printable } from './values.js';
 
 /** Sizes in bytes, times ISO 8601 in UTC; null where nothing is known (yet). */
 export interface UploadRow {
@@ -135,11 +137,6 @@ function values(installation: string, report: UploadReport): unknown[] {
   return [...always, ...kept, ...ended, ...texts].map((value) => value ?? null);
 }
 
-/** PostgreSQL's text cannot hold NUL; a label or a reason may show a stand-in, where a key must not. */
-function printable(text: string): string {
-  return text.replaceAll('\0', '\uFFFD');
-}
-
 export async function getUpload(db: Queryable, id: string): Promise<UploadRow | undefined> {
   const { rows } = await query<RawRow>(db, 'getUpload', {
     name: 'get-upload',
@@ -164,22 +161,16 @@ export interface UploadPage {
   nextCursor: string | null;
 }
 
-const MAX_PAGE = 1000;
-
 /** Newest first. Rows that arrive meanwhile neither shift nor repeat a page. Throws InvalidInput for a bad cursor or limit. */
 export async function listUploads(db: Queryable, ask: ListUploads): Promise<UploadPage> {
-  if (!Number.isInteger(ask.limit) || ask.limit < 1 || ask.limit > MAX_PAGE) {
-    throw new LongshoreError('InvalidInput', `a page has 1 to ${MAX_PAGE} rows, not ${ask.limit}`, {
-      op: 'listUploads',
-    });
-  }
+  checkPage(ask.limit, 'listUploads');
   const conditions: string[] = [];
   const given: unknown[] = [];
   const bind = (value: unknown): string => `$${given.push(value)}`;
   if (ask.state !== undefined) conditions.push(`state = ${bind(ask.state)}`);
   if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
   if (ask.cursor !== undefined) {
-    const [createdAt, id] = decodeCursor(ask.cursor);
+    const [createdAt, id] = decodeCursor(ask.cursor, 'listUploads');
     conditions.push(`(created_at, id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
   }
   const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
@@ -193,29 +184,6 @@ export async function listUploads(db: Queryable, ask: ListUploads): Promise<Uplo
     rows: page,
     nextCursor: rows.length > ask.limit && last !== undefined ? encodeCursor(last) : null,
   };
-}
-
-function encodeCursor(row: UploadRow): string {
-  return Buffer.from(JSON.stringify([row.createdAt, row.id])).toString('base64url');
-}
-
-function decodeCursor(cursor: string): [string, string] {
-  const invalid = (cause?: unknown) =>
-    new LongshoreError('InvalidInput', 'the cursor is not one that a list answered', {
-      op: 'listUploads',
-      cause,
-    });
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
-  } catch (error) {
-    throw invalid(error);
-  }
-  const [createdAt, id] = Array.isArray(parsed) ? (parsed as unknown[]) : [];
-  if (typeof createdAt !== 'string' || typeof id !== 'string') throw invalid();
-  const time = new Date(createdAt);
-  if (Number.isNaN(time.getTime()) || time.toISOString() !== createdAt || id.includes('\0')) throw invalid();
-  return [createdAt, id];
 }
 
 /** As pg gives it: bigint as text, times as Date. */
