@@ -1,7 +1,8 @@
 /** Options that several commands share, and how their values are read. */
 import type { Command } from 'commander';
 import { LongshoreError } from '../../core/errors.js';
-import type { ConfigFlags } from '../../infra/config.js';
+import type { UploadOptions } from '../../core/uploads.js';
+import { parseSize, type ConfigFlags } from '../../infra/config.js';
 
 export interface Common {
   dataDir?: string;
@@ -41,8 +42,21 @@ export function worker(command: Command): Command {
     .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent');
 }
 
+export function api(command: Command): Command {
+  return command
+    .option('--host <host>', 'address to answer on; off loopback only callers with a key are answered')
+    .option('--port <port>', 'port to answer on; 0: any free one')
+    .option('--roots <roots>', 'folders that workers may read: name=/path,…')
+    .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent');
+}
+
+const collect = (value: string, former: string[] | undefined): string[] => [...(former ?? []), value];
+
+export function keys(command: Command): Command {
+  return command.option('--grant <bucket/prefix>', 'what a new key may touch, repeatable; * is all', collect);
+}
+
 export function upload(command: Command): Command {
-  const collect = (value: string, former: string[] | undefined): string[] => [...(former ?? []), value];
   return command
     .option('--id <id>', 'the upload’s id; the same id with the same input is the same upload')
     .option('--part-size <size>', 'bytes of a part, such as 8MiB')
@@ -102,4 +116,26 @@ export function count(option: string, text: string, least = 1): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN;
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw badUsage(`${option} takes a whole number from ${least}, not ${JSON.stringify(text)}`);
+}
+
+/** Bytes. Throws InvalidInput. */
+export function size(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = parseSize(text);
+  if (value !== undefined) return value;
+  throw badUsage(`${option} takes a size such as 8388608 or 8MiB, not ${JSON.stringify(text)}`);
+}
+
+/** `--sse`, or `--sse-kms` with or without a key. */
+export function encryption({
+  sse,
+  sseKms,
+}: {
+  sse?: boolean | undefined;
+  sseKms?: string | boolean | undefined;
+}): UploadOptions['encryption'] {
+  if (sse === true && sseKms !== undefined) throw badUsage('--sse and --sse-kms exclude each other');
+  if (sse === true) return { type: 'SSE_S3' };
+  if (sseKms === undefined || sseKms === false) return undefined;
+  return sseKms === true ? { type: 'SSE_KMS' } : { type: 'SSE_KMS', kmsKeyId: sseKms };
 }

@@ -2,7 +2,7 @@
 import { EXIT, LongshoreError } from '../../../core/errors.js';
 import { VERIFICATION_LEVELS, sourceLabel, type UploadOptions } from '../../../core/uploads.js';
 import { validateUpload } from '../../../core/validate.js';
-import { parseSize, type Config, type UploadAsked } from '../../../infra/config.js';
+import type { Config, UploadAsked } from '../../../infra/config.js';
 import {
   AlreadyCompleted,
   type LongshoreClient,
@@ -13,7 +13,7 @@ import { parseDestination, parseSource } from '../../source-spec.js';
 import { jsonError, printFailure, exitCodeOf } from '../failure.js';
 import { Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
-import { badUsage, count, pairs, type Connections } from '../options.js';
+import { badUsage, count, encryption, pairs, size, type Connections } from '../options.js';
 import { resultJson, resultLines } from '../outcome.js';
 import { createScreen } from '../screen.js';
 import type { Sealed } from '../sealing.js';
@@ -81,7 +81,7 @@ function requestOf(io: Io, config: Config, options: PutOptions, from: string, to
 export function uploadOptions(given: PutOptions, environment: UploadAsked = {}): UploadOptions {
   const { contentType, cacheControl, storageClass } = given;
   const options = {
-    partSize: bytes('--part-size', given.partSize),
+    partSize: size('--part-size', given.partSize),
     concurrency: given.concurrency === undefined ? undefined : count('--concurrency', given.concurrency),
     contentType,
     cacheControl,
@@ -92,24 +92,10 @@ export function uploadOptions(given: PutOptions, environment: UploadAsked = {}):
     checksum: given.checksum ? undefined : false,
     encryption: encryption(given),
     demand: demand(given.demand),
-    expectedSize: bytes('--expected-size', given.expectedSize),
+    expectedSize: size('--expected-size', given.expectedSize),
   };
   const flags = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   return { ...environment, ...flags };
-}
-
-function bytes(option: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = parseSize(text);
-  if (value !== undefined) return value;
-  throw badUsage(`${option} takes a size such as 8388608 or 8MiB, not ${JSON.stringify(text)}`);
-}
-
-function encryption({ sse, sseKms }: PutOptions): UploadOptions['encryption'] {
-  if (sse === true && sseKms !== undefined) throw badUsage('--sse and --sse-kms exclude each other');
-  if (sse === true) return { type: 'SSE_S3' };
-  if (sseKms === undefined || sseKms === false) return undefined;
-  return sseKms === true ? { type: 'SSE_KMS' } : { type: 'SSE_KMS', kmsKeyId: sseKms };
 }
 
 function demand(text: string | undefined): UploadOptions['demand'] {
