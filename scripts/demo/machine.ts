@@ -33,7 +33,7 @@ export async function removeFolder(folder: string): Promise<void> {
 }
 
 const OURS = /^LONGSHORE_(?:[A-Z0-9_]+_BIN|CACHE_DIR)$/;
-const FOREIGN = /^(?:AWS_|TEMPORAL_|PG|LONGSHORE_)|^(?:DATABASE_URL|CHUNK_SIZE|WORKER_CONCURRENCY)$/;
+const FOREIGN = /^(?:AWS_|TEMPORAL_|PG|LONGSHORE_|OTEL_)|^(?:DATABASE_URL|CHUNK_SIZE|WORKER_CONCURRENCY)$/;
 
 /** Settings for other servers left out: the demo speaks to its own stack only. */
 export function demoEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

@@ -13,7 +13,7 @@ export interface WorkerArguments {
 /** The exit code: 0 after a shutdown that was asked for, 1 when a worker broke down. */
 export async function runWorker(config: Config, args: WorkerArguments): Promise<number> {
   const log = createLogger({ level: config.logLevel, name: 'worker' });
-  const telemetry = await openTelemetry(config);
+  const telemetry = await openTelemetry(config, log);
   installRuntime(log, telemetry.runtime);
   let worker: RunningWorker | undefined;
   const ready = (): boolean => worker?.ready() ?? false;

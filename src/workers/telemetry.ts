@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import type { WorkflowClientInterceptor } from '@temporalio/client';
 import type { TelemetryOptions, WorkerOptions } from '@temporalio/worker';
 import type { Config } from '../infra/config.js';
+import type { Logger } from '../infra/telemetry/log.js';
 import type { Metrics } from '../infra/telemetry/metrics.js';
 import type { Tracing } from '../infra/telemetry/tracing.js';
 import { meteredActivities } from './activity-meter.js';
@@ -26,12 +27,14 @@ export interface WorkerTelemetry {
 type Interceptors = NonNullable<WorkerOptions['interceptors']>;
 
 /** Loads only what is asked for. */
-export async function openTelemetry({ worker, telemetry }: Config): Promise<WorkerTelemetry> {
+export async function openTelemetry({ worker, telemetry }: Config, log: Logger): Promise<WorkerTelemetry> {
   const measured = worker.healthPort !== undefined;
   const metrics = measured ? (await import('../infra/telemetry/metrics.js')).createMetrics() : undefined;
   const sdk = measured ? await openSdkMetrics() : undefined;
   const tracing = telemetry.traces
-    ? (await import('../infra/telemetry/tracing.js')).startTracing(telemetry, 'worker')
+    ? (await import('../infra/telemetry/tracing.js')).startTracing(telemetry, 'worker', (message) =>
+        log.warn(message),
+      )
     : undefined;
   const activity = metrics === undefined ? [] : [meteredActivities(metrics.activities)];
   return {

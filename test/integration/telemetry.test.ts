@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { Worker, type WorkflowBundle } from '@temporalio/worker';
+import { DefaultLogger, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { uploadWorkflowId } from '../../src/core/ids.js';
 import { MiB } from '../../src/core/limits.js';
@@ -21,6 +21,8 @@ let collector: OtlpCollector;
 let traced: { code: string };
 
 beforeAll(async () => {
+  // A replay has nowhere to send spans to, and would say so for each.
+  Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
   await promisify(execFile)(process.execPath, ['scripts/build.mjs', '--traced-only']);
   traced = { code: await readFile(new URL('../../dist/workflows-traced.js', import.meta.url), 'utf8') };
   [rig, collector] = await Promise.all([startRig({ worker: false }), startOtlpCollector()]);
@@ -140,6 +142,15 @@ describe('traces', () => {
     const id = await put(rig.surroundings, file.path, `s3://${bucket.name}/untraced`);
     const handle = rig.temporal.client.workflow.getHandle(uploadWorkflowId(id));
     expect(historyToText(await handle.fetchHistory())).not.toContain('_tracer-data');
+  });
+
+  it('are lost when there is no collector, and nothing else is', async () => {
+    await startWorker(rig.surroundings);
+    const [file, bucket] = await Promise.all([rig.file(1000), rig.bucket()]);
+    const nowhere = withEnv({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' });
+    const { code, stderr } = await longshore(['put', file.path, `s3://${bucket.name}/lost`], nowhere);
+    expect(stderr).toMatch(/tracing: .*ECONNREFUSED/);
+    expect(code).toBe(0);
   });
 
   it.each([

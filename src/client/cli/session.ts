@@ -17,7 +17,7 @@ export async function withClient<T>(
   work: (client: LongshoreClient) => Promise<T>,
 ): Promise<T> {
   const tracing = config.telemetry.traces
-    ? (await import('../../infra/telemetry/tracing.js')).startTracing(config.telemetry, 'cli')
+    ? (await import('../../infra/telemetry/tracing.js')).startTracing(config.telemetry, 'cli', console.error)
     : undefined;
   const client = await LongshoreClient.connect(config.temporal, tracing && [tracing.client]);
   try {

@@ -2,7 +2,7 @@
  * Traces: one from the command or request that starts a workflow, through the workflow, to its activities. Nothing of
  * this is loaded while tracing is off.
  */
-import { context, propagation, trace } from '@opentelemetry/api';
+import { context, diag, DiagLogLevel, propagation, trace, type DiagLogger } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { detectResourcesSync, envDetectorSync, Resource, type IResource } from '@opentelemetry/resources';
@@ -10,18 +10,27 @@ import { BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@op
 import type { Next, WorkflowClientInterceptor, WorkflowDescribeInput } from '@temporalio/client';
 import { OpenTelemetryWorkflowClientInterceptor } from '@temporalio/interceptors-opentelemetry/lib/client/index.js';
 import type { TelemetryConfig } from '../config-telemetry.js';
+import { scrub } from './scrub.js';
 
 export interface Tracing {
   resource: Resource;
   processor: SpanProcessor;
   /** For `LongshoreClient.connect` and every other Temporal client of the process. */
   client: WorkflowClientInterceptor;
-  /** Sends what is left. Rejects with what the collector, or the way to it, answers. */
+  /** Sends what is left. */
   shutdown(): Promise<void>;
 }
 
-/** One per process: it also becomes the process's own tracer. `part` is what of Longshore speaks: `cli`, `worker`, `api`. */
-export function startTracing(config: TelemetryConfig, part: string): Tracing {
+/**
+ * One per process: it also becomes the process's own tracer. `part` is what of Longshore speaks: `cli`, `worker`, `api`.
+ * `warn` hears of spans that did not arrive; nothing else fails because of them.
+ */
+export function startTracing(
+  config: TelemetryConfig,
+  part: string,
+  warn: (message: string) => void,
+): Tracing {
+  diag.setLogger(diagnosticsTo(warn), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   const named = new Resource({ 'service.name': config.serviceName, 'longshore.part': part });
   const resource = merged(named, detectResourcesSync({ detectors: [envDetectorSync] }));
   const processor = new BatchSpanProcessor(new OTLPTraceExporter());
@@ -32,8 +41,15 @@ export function startTracing(config: TelemetryConfig, part: string): Tracing {
     trace.disable();
     context.disable();
     propagation.disable();
+    diag.disable();
   };
   return { resource, processor, client: new ClientCalls(), shutdown };
+}
+
+function diagnosticsTo(warn: (message: string) => void): DiagLogger {
+  const say = (...said: unknown[]): void => warn(scrub(`tracing: ${said.map(String).join(' ')}`));
+  const silent = (): void => undefined;
+  return { error: say, warn: say, info: silent, debug: silent, verbose: silent };
 }
 
 function merged(named: Resource, detected: IResource): Resource {
