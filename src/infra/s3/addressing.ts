@@ -31,8 +31,12 @@ export function encodeComponent(text: string): string {
   return encoded.replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
+/** Nothing of it needs encoding; true of most keys, and far cheaper to see than to do. */
+const PLAIN = /^[A-Za-z0-9._~/-]*$/;
+
 /** A key as a path: slashes stay, also leading and doubled ones. */
 export function encodeKey(key: string): string {
+  if (PLAIN.test(key)) return key;
   return key.split('/').map(encodeComponent).join('/');
 }
 

@@ -50,7 +50,7 @@ function decodeKey(key: string): string {
 }
 
 /** What XML 1.0 has no way to write, and line ends, which parsers change. */
-// eslint-disable-next-line no-control-regex
+
 const UNWRITABLE = /[\x00-\x1f\x7f-\x9f\ufffe\uffff]/;
 
 function deleteCall(

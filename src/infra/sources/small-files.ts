@@ -8,7 +8,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, readlinkSync, real
 import { readlink, realpath, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { crc32 } from '@node-rs/crc32';
-import { LongshoreError, type ErrorCode } from '../../core/errors.js';
+import type { ErrorCode, LongshoreError } from '../../core/errors.js';
 import { KiB, MiB } from '../../core/limits.js';
 import {
   fileError,
