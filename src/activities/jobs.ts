@@ -8,9 +8,20 @@ import type {
   DeleteAnswer,
   DeleteInput,
   DeletionLook,
+  FinishAnswer,
+  FinishInput,
+  JobPlan,
   JobRef,
+  JobReport,
+  LargeFile,
+  LargeInput,
+  LargeOutcome,
+  OpenJobInput,
+  RegroupAnswer,
+  RegroupInput,
   ScanAnswer,
   ScanInput,
+  UploadOutcome,
 } from '../core/job-steps.js';
 
 /** On `transfer@ROOT`: what reads the folder, moves its bytes, or speaks to S3 for many files. */
@@ -27,4 +38,24 @@ export interface JobTransferActivities {
   deleteGone(input: DeleteInput): Promise<DeleteAnswer>;
   /** Compares the bucket with the rows: what is missing or different is PENDING again. Safe to repeat. */
   checkBucket(ref: JobRef): Promise<BucketCheck>;
+}
+
+/** On `orchestration`: the catalog and Temporal itself. All may be repeated. */
+export interface JobOrchestrationActivities {
+  /** Gives the run its generation; the same run asked again gets the same. Throws NotFound, Conflict. */
+  openJob(input: OpenJobInput): Promise<JobPlan>;
+  /** A late report changes nothing. */
+  reportJob(report: JobReport): Promise<void>;
+  nextLarge(input: LargeInput): Promise<LargeFile[]>;
+  settleLarge(outcome: LargeOutcome): Promise<void>;
+  /** Waits until an upload has ended, and says how. */
+  followUpload(input: { uploadId: string }): Promise<UploadOutcome>;
+  regroup(input: RegroupInput): Promise<RegroupAnswer>;
+  /** The job is looked at on its schedule from now on. */
+  setMonitor(ref: JobRef): Promise<void>;
+  /** Nobody asks for it any more. */
+  removeMonitor(input: CheckInput): Promise<void>;
+  /** Begins a run that looks at the folder again, unless one is under way. */
+  startSync(input: CheckInput): Promise<void>;
+  finishJob(input: FinishInput): Promise<FinishAnswer>;
 }

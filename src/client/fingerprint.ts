@@ -1,5 +1,6 @@
 /** The same input has the same fingerprint, whatever the order of its fields. */
 import { createHash } from 'node:crypto';
+import { canonical } from '../core/canonical.js';
 import type { UploadObjectInput } from '../core/uploads.js';
 
 /**
@@ -11,11 +12,4 @@ export function fingerprint({ source, destination, options }: UploadObjectInput,
   return createHash('sha256')
     .update(canonical({ source: seen, destination, options }))
     .digest('hex');
-}
-
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) => {
-    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
-    return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
 }

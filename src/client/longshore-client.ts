@@ -28,9 +28,11 @@ import {
 import { validateUpload } from '../core/validate.js';
 import type { TemporalConfig } from '../infra/config.js';
 import { connectTemporal, temporalError, webUiUrl } from '../infra/temporal/connection.js';
+import { summarize } from '../infra/temporal/summary.js';
 import { fingerprint } from './fingerprint.js';
+import { JobsClient } from './jobs.js';
 import { heartbeatsOf, liveProgress, unclaimedQueue } from './live-progress.js';
-import { conflict, finalProgress, fromWorkflow, stateOf, summarize, terminated } from './outcomes.js';
+import { conflict, finalProgress, fromWorkflow, stateOf, terminated } from './outcomes.js';
 
 const KEYS = {
   kind: defineSearchAttributeKey(SEARCH_ATTRIBUTES.kind, 'KEYWORD'),
@@ -92,11 +94,16 @@ export interface UploadView {
 type Handle = WorkflowHandle;
 
 export class LongshoreClient {
+  /** Upload jobs: folders. */
+  readonly jobs: JobsClient;
+
   private constructor(
     private readonly config: TemporalConfig,
     readonly connection: Connection,
     private readonly client: Client,
-  ) {}
+  ) {
+    this.jobs = new JobsClient(config, client);
+  }
 
   /** Throws TemporalUnavailable. */
   static async connect(

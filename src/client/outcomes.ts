@@ -15,7 +15,17 @@ export function conflict(workflowId: string, cause?: Error): LongshoreError {
 }
 
 /** What Temporal says outweighs what the workflow said last: it may have been terminated. */
-export function stateOf({ status }: WorkflowExecutionDescription, said: string | undefined): UploadState {
+export function stateOf(description: WorkflowExecutionDescription, said: string | undefined): UploadState;
+export function stateOf<State extends string>(
+  description: WorkflowExecutionDescription,
+  said: string | undefined,
+  states: readonly State[],
+): State | 'PENDING' | 'COMPLETED' | 'CANCELLED' | 'FAILED';
+export function stateOf(
+  { status }: WorkflowExecutionDescription,
+  said: string | undefined,
+  states: readonly string[] = UPLOAD_STATES,
+): string {
   switch (status.name) {
     case 'COMPLETED':
       return 'COMPLETED';
@@ -26,21 +36,25 @@ export function stateOf({ status }: WorkflowExecutionDescription, said: string |
     case 'TIMED_OUT':
       return 'FAILED';
     default:
-      return UPLOAD_STATES.find((state) => state === said) ?? 'PENDING';
+      return states.find((state) => state === said) ?? 'PENDING';
   }
 }
 
-export function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreError {
+export function fromWorkflow(
+  id: string,
+  error: WorkflowFailedError,
+  noun: 'upload' | 'job' = 'upload',
+): LongshoreError {
   const { cause } = error;
-  const context = { op: 'upload', key: id, cause: error };
+  const context = { op: noun, key: id, cause: error };
   if (cause instanceof CancelledFailure)
-    return new LongshoreError('Cancelled', `the upload ${id} was cancelled`, context);
+    return new LongshoreError('Cancelled', `the ${noun} ${id} was cancelled`, context);
   if (cause instanceof TerminatedFailure)
-    return new LongshoreError('Terminated', terminated(id).message, context);
+    return new LongshoreError('Terminated', terminated(id, noun).message, context);
   if (cause instanceof ApplicationFailure && isErrorCode(cause.type)) {
     const [view] = (cause.details ?? []) as (FailureView | undefined)[];
     return new LongshoreError(cause.type, cause.message, {
-      op: view?.op ?? 'upload',
+      op: view?.op ?? noun,
       key: view?.key ?? id,
       hint: view?.hint ?? ERRORS[cause.type].hint,
       cause: error,
@@ -50,18 +64,7 @@ export function fromWorkflow(id: string, error: WorkflowFailedError): LongshoreE
 }
 
 /** Nobody asked the workflow, so nothing was undone. */
-export function terminated(id: string): FailureView {
-  const message = `the upload ${id} was terminated in Temporal`;
-  return { code: 'Terminated', message, op: 'upload', key: id, hint: ERRORS.Terminated.hint };
-}
-
-/** Temporal takes summaries of up to 400 bytes. */
-export function summarize(text: string): string {
-  const bytes = Buffer.from(text);
-  return bytes.length <= 400
-    ? text
-    : `${bytes
-        .subarray(0, 390)
-        .toString('utf8')
-        .replace(/\uFFFD+$/, '')}…`;
+export function terminated(id: string, noun: 'upload' | 'job' = 'upload'): FailureView {
+  const message = `the ${noun} ${id} was terminated in Temporal`;
+  return { code: 'Terminated', message, op: noun, key: id, hint: ERRORS.Terminated.hint };
 }

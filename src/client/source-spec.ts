@@ -101,7 +101,7 @@ function objectSource(text: string, store: string | undefined): ObjectSource {
 }
 
 /** Keys are taken as they stand: `?`, `#` and `%` are part of them. */
-function splitS3(text: string, op: string): Destination {
+export function splitS3(text: string, op: string): Destination {
   const match = /^s3:\/\/(?<bucket>[^/]*)(?:\/(?<key>[^]*))?$/i.exec(text);
   if (match === null) throw invalid(op, `${text} is not s3://bucket/key`);
   const bucket = match.groups?.['bucket'] ?? '';

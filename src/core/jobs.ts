@@ -178,7 +178,8 @@ export interface CarriedJob {
 }
 
 /** The steps of a run in their order. */
-export type JobStage = 'send' | 'delete' | 'again' | 'verify';
+export const JOB_STAGES = ['send', 'delete', 'again', 'verify'] as const;
+export type JobStage = (typeof JOB_STAGES)[number];
 
 /** What this run has sent, as its workflow counts it. */
 export interface JobTally {

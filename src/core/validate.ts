@@ -17,7 +17,7 @@ import {
   type UploadOptions,
 } from './uploads.js';
 
-const BUCKET_PATTERN = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+export const BUCKET_PATTERN = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 const OWN_METADATA = /^longshore-/i;
 
@@ -55,7 +55,7 @@ export function validateDestination({ bucket, key }: Destination): void {
   }
 }
 
-function validateOptions(options: UploadOptions): void {
+export function validateOptions(options: UploadOptions): void {
   const { partSize, concurrency, expectedSize, demand, metadata = {}, tags = {} } = options;
   if (partSize !== undefined && !isWhole(partSize, MIN_PART_SIZE, MAX_PART_SIZE)) {
     throw invalid(`a part size of ${partSize} bytes is not between ${MIN_PART_SIZE} and ${MAX_PART_SIZE}`);
@@ -92,12 +92,12 @@ function isWhole(value: number, least: number, most: number): boolean {
 }
 
 /** No half of a surrogate pair stands alone. */
-function isWellFormed(text: string): boolean {
+export function isWellFormed(text: string): boolean {
   return !/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text);
 }
 
 // The workflow sandbox has neither Buffer nor TextEncoder, and core runs there too.
-function utf8Length(text: string): number {
+export function utf8Length(text: string): number {
   let bytes = 0;
   for (const character of text) {
     const code = character.codePointAt(0) as number;

@@ -1,2 +1,4 @@
 /** Every workflow that a worker serves. */
+export { uploadJob } from './jobs.js';
+export { monitorJob } from './monitor.js';
 export { uploadObject } from './uploads.js';

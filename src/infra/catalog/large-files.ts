@@ -12,29 +12,36 @@ export interface PendingLarge {
   file: number;
   path: string;
   size: number;
+  /** Nanoseconds since 1970, decimal. */
+  mtimeNs: string | undefined;
   /** Id of its upload. */
   uploadId: string;
+}
+
+interface RawLarge {
+  job_id: string;
+  file: string;
+  path: string;
+  size: string;
+  mtime_ns: string | null;
 }
 
 /** Pending large files with a number above `after`, marked as on their way. Repeated, it answers the same again. Throws AttemptFenced. */
 export async function nextLarge(db: Queryable, input: LargeInput): Promise<PendingLarge[]> {
   await assertCurrent(db, input, 'nextLarge');
-  const { rows } = await query<{ job_id: string; file: string; path: string; size: string }>(
-    db,
-    'nextLarge',
-    {
-      name: 'next-large-files',
-      text: `SELECT j.id AS job_id, f.id AS file, f.path, f.size FROM upload_jobs j JOIN files f ON f.upload_job_id = j.no
+  const { rows } = await query<RawLarge>(db, 'nextLarge', {
+    name: 'next-large-files',
+    text: `SELECT j.id AS job_id, f.id AS file, f.path, f.size, f.mtime_ns FROM upload_jobs j JOIN files f ON f.upload_job_id = j.no
       WHERE j.no = $1 AND j.generation = $2 AND f.generation = $2 AND f.large AND f.state = 'PENDING' AND NOT f.gone
         AND f.id > $3
       ORDER BY f.id LIMIT $4`,
-      values: [input.job, input.generation, input.after, input.limit],
-    },
-  );
-  const found = rows.map(({ job_id, file, path, size }) => ({
+    values: [input.job, input.generation, input.after, input.limit],
+  });
+  const found = rows.map(({ job_id, file, path, size, mtime_ns }) => ({
     file: Number(file),
     path,
     size: Number(size),
+    mtimeNs: mtime_ns ?? undefined,
     uploadId: largeUploadId(job_id, input.generation, Number(file)),
   }));
   if (found.length === 0) return [];
