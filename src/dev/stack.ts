@@ -1,5 +1,5 @@
 /**
- * The embedded stack as one thing: Temporal, S3 and PostgreSQL start at once, the worker after them; all stop in reverse.
+ * The embedded stack as one thing: Temporal, S3 and PostgreSQL start at once, the worker and the API after them; all stop in reverse.
  * What a start began, its failure stops.
  */
 import { resolve } from 'node:path';
@@ -10,6 +10,7 @@ import { startGuard } from './guard.js';
 import type { Guard } from './guard.js';
 import type { Lock } from './lock.js';
 import { endOrphans } from './orphans.js';
+import { startApi } from './parts/api.js';
 import type { Part } from './parts/part.js';
 import { postgresUrl, startPostgres } from './parts/postgres.js';
 import { startTemporal } from './parts/temporal.js';
@@ -24,21 +25,23 @@ export const UPLOADS_BUCKET = 'uploads';
 export interface StackOptions {
   dataDir: string;
   worker: boolean;
+  api?: boolean;
   /** What `longshore` is started from: `dist/cli.js`, or the source file when sources run. */
   cliEntry: string;
   env: NodeJS.ProcessEnv;
   /** Progress lines. */
   log: (line: string) => void;
-  /** Brings the catalog up to date; called before the worker starts. */
+  /** Brings the catalog up to date; called before the worker and the API start. */
   migrate?: ((postgresUrl: string) => Promise<void>) | undefined;
   /** Ends a start that is not done; what it began is stopped. */
   signal?: AbortSignal | undefined;
 }
 
-export type PartName = 'temporal' | 's3' | 'postgres' | 'worker';
+export type PartName = 'temporal' | 's3' | 'postgres' | 'worker' | 'api';
 
-/** What the parts depend on; the worker depends on all others. */
-const ORDER: readonly PartName[] = ['temporal', 's3', 'postgres', 'worker'];
+const SERVERS: readonly PartName[] = ['temporal', 's3', 'postgres'];
+/** Programs of our own, which need all servers. */
+export const PROGRAMS: readonly PartName[] = ['worker', 'api'];
 
 /** Throws Conflict when the folder has a stack, ToolMissing when a tool cannot be had, Internal when a part does not start. */
 export async function startStack(options: StackOptions): Promise<Stack> {
@@ -75,19 +78,21 @@ interface Ports {
   ui: number;
   s3: number;
   postgres: number;
+  api: number;
 }
 
 /** Those of the last run, so that bookmarks and settings stay right; else those that people expect; else free ones. */
 async function choosePorts(former: DevState | undefined): Promise<Ports> {
   const portOf = (url: string | undefined): number | undefined =>
     url === undefined ? undefined : Number(new URL(url).port) || undefined;
-  const [temporal, ui, s3, postgres] = (await pickPorts([
+  const [temporal, ui, s3, postgres, api] = (await pickPorts([
     [portOf(former && `tcp://${former.temporal.address}`), PREFERRED_PORTS.temporal],
     [portOf(former?.temporal.ui), PREFERRED_PORTS.ui],
     [portOf(former?.s3.endpoint), PREFERRED_PORTS.s3],
     [portOf(former?.postgres.url), PREFERRED_PORTS.postgres],
-  ])) as [number, number, number, number];
-  return { temporal, ui, s3, postgres };
+    [portOf(former?.api?.url), PREFERRED_PORTS.api],
+  ])) as [number, number, number, number, number];
+  return { temporal, ui, s3, postgres, api };
 }
 
 export class Stack {
@@ -136,6 +141,7 @@ export class Stack {
         secretAccessKey: secrets.secretAccessKey,
       },
       postgres: { url: this.#postgresUrl },
+      ...(this.options.api === true && { api: { url: `http://127.0.0.1:${ports.api}` } }),
       sealingKey: secrets.sealingKey,
       installation: secrets.installation,
       pids: running ? { dev: process.pid, guard: this.guard.pid, ...Object.fromEntries(pids) } : {},
@@ -144,16 +150,20 @@ export class Stack {
 
   /** Used by `startStack` alone. */
   async startAll(): Promise<void> {
-    const servers = ORDER.filter((name) => name !== 'worker' && (name !== 'postgres' || this.#ownPostgres));
-    await Promise.allSettled(servers.map((name) => this.#startServer(name)));
+    await this.#startAtOnce(SERVERS.filter((name) => name !== 'postgres' || this.#ownPostgres));
+    await this.options.migrate?.(this.#postgresUrl);
+    const { worker, api = false } = this.options;
+    await this.#startAtOnce([...(worker ? ['worker' as const] : []), ...(api ? ['api' as const] : [])]);
+  }
+
+  async #startAtOnce(names: readonly PartName[]): Promise<void> {
+    await Promise.allSettled(names.map((name) => this.#startOne(name)));
     if (this.#failure !== undefined) throw this.#failure.error;
     this.#abort.signal.throwIfAborted();
-    await this.options.migrate?.(this.#postgresUrl);
-    if (this.options.worker) await this.start('worker');
   }
 
   /** One failure ends the other starts: nobody waits for a stack that will not be. */
-  async #startServer(name: PartName): Promise<void> {
+  async #startOne(name: PartName): Promise<void> {
     try {
       await this.start(name);
     } catch (error) {
@@ -190,10 +200,12 @@ export class Stack {
         return await startPostgres({ ...common, port: ports.postgres, password: secrets.postgresPassword });
       case 'worker':
         return await startWorker({ ...common, cliEntry, healthPort: await pickPort() });
+      case 'api':
+        return await startApi({ ...common, cliEntry, port: ports.api });
     }
   }
 
-  /** The worker first, as it needs the others to leave cleanly. May be called again. */
+  /** Programs first, as they need the servers to leave cleanly. May be called again. */
   async stop(): Promise<void> {
     this.#stopped ??= this.#stopAll();
     await this.#stopped;
@@ -201,7 +213,7 @@ export class Stack {
 
   async #stopAll(): Promise<void> {
     this.#abort.abort(new LongshoreError('Cancelled', 'the stack is being stopped', { op: 'stop' }));
-    await this.#parts.get('worker')?.stop();
+    await Promise.all(PROGRAMS.map(async (name) => this.#parts.get(name)?.stop()));
     await Promise.all([...this.#parts.values()].map((part) => part.stop()));
     await this.guard.close();
     await this.#save();

@@ -87,9 +87,10 @@ export const time = (min: number, max: number) =>
 
 /** Seconds: a number alone is seconds too, as `FILE_MONITOR_INTERVAL=60` has it. */
 export const seconds = (min: number, max: number) =>
-  parsed(`a time from ${min} s to ${max} s, such as 60, 90s or 5m`, (text) => {
-    const plain = /^\s*\d+(\.\d+)?\s*$/.test(text) ? Number(text) * 1000 : parseTime(text);
-    return within(plain === undefined ? undefined : plain / 1000, min, max);
+  parsed(`whole seconds from ${min} to ${max}, such as 60, 90s or 5m`, (text) => {
+    const given = /^\s*\d+\s*$/.test(text) ? Number(text) * 1000 : parseTime(text);
+    const value = given === undefined ? NaN : given / 1000;
+    return Number.isInteger(value) ? within(value, min, max) : undefined;
   });
 
 export const integer = (min: number, max: number) =>

@@ -25,7 +25,7 @@ export const DevStateSchema = z.object({
   sealingKey: z.string(),
   /** UUID; the same for the life of the data folder. */
   installation: z.string(),
-  /** By part: `dev`, `guard`, `temporal`, `s3`, `postgres`, `worker`. Empty when stopped. */
+  /** By part: `dev`, `guard`, `temporal`, `s3`, `postgres`, `worker`, `api`. Empty when stopped. */
   pids: z.record(z.string(), z.number().int()),
 });
 

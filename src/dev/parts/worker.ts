@@ -52,6 +52,6 @@ export async function startWorker(options: StartWorkerOptions): Promise<WorkerPa
 }
 
 /** What lets this process read TypeScript sources lets the worker too; a debugger's port cannot be shared. */
-function loaders(execArgv: readonly string[]): string[] {
+export function loaders(execArgv: readonly string[]): string[] {
   return execArgv.filter((argument) => !argument.startsWith('--inspect'));
 }

@@ -9,13 +9,15 @@ import type { Common } from '../options.js';
 
 export interface DevOptions extends Common {
   worker: boolean;
+  api: boolean;
 }
 
-export async function run(io: Io, { dataDir, worker }: DevOptions): Promise<number> {
+export async function run(io: Io, { dataDir, worker, api }: DevOptions): Promise<number> {
   const asked = dataDir ?? (io.env['LONGSHORE_DATA_DIR'] || undefined);
   return await runDev({
     dataDir: findDataDir(asked, io.cwd, new Settings({}, io.env)),
     worker,
+    api,
     cliEntry: io.entry,
     env: { ...io.env },
     migrate: migrateAt,

@@ -1,0 +1,57 @@
+/** Keeps pages of other origins out: a browser on this machine reaches loopback too, and sends what they tell it to. */
+import { isIP } from 'node:net';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { LongshoreError } from '../../core/errors.js';
+import type { Config } from '../../infra/config.js';
+
+type ApiConfig = Config['api'];
+
+const METHODS = 'GET, POST, PUT, PATCH, DELETE';
+const HEADERS = 'authorization, content-type, idempotency-key';
+
+export function guard(app: FastifyInstance, api: ApiConfig): void {
+  app.addHook('onRequest', async (request, reply) => {
+    // With keys nothing is done for whoever has none, whatever name the server was reached by.
+    if (!api.keysRequired) checkHost(request);
+    const { origin } = request.headers;
+    if (origin === undefined) return;
+    if (api.origins.includes(origin)) return allow(request, reply, origin);
+    if (!isOwn(request, origin)) throw refused(`pages of ${origin} may not call`);
+  });
+}
+
+/** A name of somebody else's that leads to loopback would make a foreign page our own (DNS rebinding). */
+function checkHost(request: FastifyRequest): void {
+  const host = hostName(request.headers.host);
+  if (host === undefined || !isLoopbackName(host)) {
+    throw refused('the Host header names no loopback address');
+  }
+}
+
+function hostName(header: string | undefined): string | undefined {
+  const url = `http://${header ?? ''}/`;
+  return URL.canParse(url) ? new URL(url).hostname : undefined;
+}
+
+function isLoopbackName(name: string): boolean {
+  return name === 'localhost' || name === '[::1]' || (isIP(name) === 4 && name.startsWith('127.'));
+}
+
+function isOwn({ headers }: FastifyRequest, origin: string): boolean {
+  return URL.canParse(origin) && new URL(origin).host === headers.host;
+}
+
+function allow(request: FastifyRequest, reply: FastifyReply, origin: string): FastifyReply | undefined {
+  reply.headers({ 'access-control-allow-origin': origin, vary: 'Origin' });
+  if (request.method !== 'OPTIONS') return undefined;
+  reply.headers({
+    'access-control-allow-methods': METHODS,
+    'access-control-allow-headers': HEADERS,
+    'access-control-max-age': '600',
+  });
+  return reply.code(204).send();
+}
+
+function refused(message: string): LongshoreError {
+  return new LongshoreError('OriginRefused', message, { op: 'request' });
+}

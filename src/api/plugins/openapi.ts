@@ -1,0 +1,52 @@
+/** The OpenAPI 3.1 document, made from the schemas of the routes, and a page of it that loads nothing from elsewhere. */
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import type { ApiDeps } from '../deps.js';
+
+/** Scripts and styles of our own origin alone; the one hash is of the page's own inline style. */
+const DOCS_CSP = {
+  'default-src': ["'none'"],
+  'script-src': ["'self'"],
+  'style-src': ["'self'", "'unsafe-hashes'", "'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='"],
+  'img-src': ["'self'", 'data:'],
+  'connect-src': ["'self'"],
+  'base-uri': ["'none'"],
+  'form-action': ["'none'"],
+  'frame-ancestors': ["'none'"],
+};
+
+export async function openapi(app: FastifyInstance, { config, version }: ApiDeps): Promise<void> {
+  const { keysRequired } = config.api;
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Longshore',
+        version,
+        description:
+          'Moves folders and objects into S3 and does not lose its place: every upload is a Temporal workflow. ' +
+          'Errors are `application/problem+json` with stable codes.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      tags: [
+        { name: 'uploads', description: 'Upload jobs: a folder’s way into a bucket' },
+        { name: 'objects', description: 'Single objects: a file’s, an address’s or another object’s' },
+        { name: 'service', description: 'The service itself' },
+      ],
+      ...(keysRequired && {
+        components: { securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } } },
+        security: [{ apiKey: [] }],
+      }),
+    },
+    transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
+  });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: DOCS_CSP,
+    uiConfig: { deepLinking: true, docExpansion: 'list', validatorUrl: null },
+  });
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+}

@@ -1,0 +1,92 @@
+/** The REST API as a fastify server: plugins from the outside in, then routes. It listens nowhere yet. */
+import helmet from '@fastify/helmet';
+import rateLimit from '@fastify/rate-limit';
+import type { Socket } from 'node:net';
+import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { LongshoreError } from '../core/errors.js';
+import type { ApiDeps } from './deps.js';
+import { auth } from './plugins/auth.js';
+import { guard } from './plugins/guard.js';
+import { idempotency } from './plugins/idempotency.js';
+import { openapi } from './plugins/openapi.js';
+import { unknownRoutes } from './plugins/unknown-routes.js';
+import { answerProblem, asLongshoreError, PROBLEM_TYPE, problemOf } from './problem.js';
+import { fileRoutes } from './routes/files.js';
+import { eventRoutes } from './routes/events.js';
+import { objectRoutes } from './routes/objects.js';
+import { serviceRoutes } from './routes/service.js';
+import { steeringRoutes } from './routes/steering.js';
+import { uploadRoutes } from './routes/uploads.js';
+
+const REQUEST_TIMEOUT_MS = 30_000;
+const KEEP_ALIVE_MS = 72_000;
+/** Ids have up to 200 characters, which may all be escaped. */
+const MAX_PARAM_LENGTH = 600;
+
+export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
+  const { config } = deps;
+  const loggerInstance: FastifyBaseLogger = deps.log;
+  const { trustedProxies } = config.api;
+  const app = fastify({
+    loggerInstance,
+    bodyLimit: config.api.bodyLimit,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAM_LENGTH },
+    forceCloseConnections: 'idle',
+    frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
+    clientErrorHandler: answerBadRequest,
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler(answerProblem);
+  // A page of any origin may send plain text without being asked; JSON it may not.
+  app.removeContentTypeParser('text/plain');
+  await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
+  guard(app, config.api);
+  await limitRate(app, config.api.rate);
+  unknownRoutes(app);
+  await openapi(app, deps);
+  serviceRoutes(app.withTypeProvider<ZodTypeProvider>(), deps);
+  await app.register(
+    (scope, _options, done) => {
+      auth(scope, deps);
+      idempotency(scope, deps);
+      const routes = scope.withTypeProvider<ZodTypeProvider>();
+      for (const add of [uploadRoutes, steeringRoutes, fileRoutes, eventRoutes, objectRoutes])
+        add(routes, deps);
+      done();
+    },
+    { prefix: '/api/v1' },
+  );
+  await app.ready();
+  return app;
+}
+
+/** Before anything else is done for a caller: whoever tries keys is slowed down too. */
+async function limitRate(app: FastifyInstance, rate: number): Promise<void> {
+  if (rate === 0) return;
+  await app.register(rateLimit, {
+    global: false,
+    max: rate,
+    timeWindow: 60_000,
+    errorResponseBuilder: (_request, { after }) =>
+      new LongshoreError('TooManyRequests', `more than ${rate} requests in a minute`, {
+        op: 'request',
+        hint: `Wait ${after}.`,
+      }),
+  });
+  app.addHook('onRequest', app.rateLimit());
+}
+
+/** What is no HTTP gets an answer without a request. */
+function answerBadRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy(error);
+  const problem = problemOf(asLongshoreError(Object.assign(error, { statusCode: 400 })), '/');
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
