@@ -70,7 +70,7 @@ export class Bench {
     };
   }
 
-  private activities(): TransferActivities & OrchestrationActivities {
+  activities(): TransferActivities & OrchestrationActivities {
     const whole: TransferActivities & OrchestrationActivities = {
       ping: () => Promise.resolve(),
       inspectSource: () => Promise.resolve(this.inspection()),
