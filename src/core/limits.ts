@@ -49,3 +49,11 @@ export const MAX_BACKOFF_MS = 60_000;
 export const MAX_PARKED_MS = 7 * 24 * 3600 * 1000;
 /** A workflow begins afresh after NoSuchUpload at most this often. */
 export const MAX_GENERATIONS = 5;
+
+/** Files of a job that are larger get an upload of their own; the others are sent in batches. */
+export const LARGE_FILE = 64 * MiB;
+/** A batch is one activity: enough files that history stays short, few enough that a kill loses little. */
+export const JOB_BATCH_FILES = 500;
+export const JOB_BATCH_BYTES = 64 * MiB;
+/** The first batch of a scan; each next one is twice as large up to the limit, so that sending begins at once. */
+export const JOB_FIRST_BATCH_FILES = 64;
