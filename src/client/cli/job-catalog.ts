@@ -12,6 +12,10 @@ export class JobCatalog {
 
   constructor(private readonly config: Config) {}
 
+  get installation(): string {
+    return this.config.installation;
+  }
+
   /** Throws InvalidConfig when no PostgreSQL is configured. */
   async pool(): Promise<Pool> {
     return await (this.opened ??= this.open());

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
+import { createGlob } from '../../core/globs.js';
 import type {
   JobDefinition,
   JobFilter,
@@ -135,6 +136,7 @@ function filterOf(given: JobOptions): JobFilter {
     symlinks: followLinks === true ? ('follow' as const) : undefined,
     emptyFolders: emptyFolders === true ? true : undefined,
   });
+  for (const glob of [...(include ?? []), ...(exclude ?? [])]) createGlob(glob);
   const { minSize = 0, maxSize = Infinity, minAge = 0, maxAge = Infinity } = filter;
   if (minSize > maxSize) throw badUsage('--min-size is larger than --max-size');
   if (minAge > maxAge) throw badUsage('--min-age is longer than --max-age');

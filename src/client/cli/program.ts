@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { EXIT, LongshoreError } from '../../core/errors.js';
 import { report } from './failure.js';
 import type { Io } from './io.js';
+import { jobOptions } from './job-options.js';
 import * as add from './options.js';
 import type { Common } from './options.js';
 
@@ -39,7 +40,9 @@ function usage(io: Io, error: CommanderError): number {
 
 function build(io: Io, version: string, done: (code: number) => void): Command {
   const program = new Command('longshore')
-    .description('Moves bytes into S3 and does not lose its place: every upload is a Temporal workflow.')
+    .description(
+      'Moves bytes into S3 and does not lose its place: every upload and every job is a Temporal workflow.',
+    )
     .version(version)
     .exitOverride()
     .configureOutput({
@@ -68,7 +71,10 @@ function build(io: Io, version: string, done: (code: number) => void): Command {
         }),
     );
   defineStack(command);
+  defineApi(command, version);
   defineUploads(command);
+  defineJobs(command);
+  defineSteering(command);
   return program;
 }
 
@@ -77,9 +83,11 @@ type Define = (usageLine: string, description: string, load: () => Promise<{ run
 function defineStack(command: Define): void {
   command(
     'dev',
-    'Start Temporal, S3, PostgreSQL and a worker on this machine',
+    'Start Temporal, S3, PostgreSQL, a worker and the API on this machine',
     () => import('./commands/dev.js'),
-  ).option('--no-worker', 'leave the worker out');
+  )
+    .option('--no-worker', 'leave the worker out')
+    .option('--no-api', 'leave the REST API out');
   add.worker(
     add.connections(
       command('worker', 'Run a worker until it is told to stop', () => import('./commands/worker.js')),
@@ -103,6 +111,26 @@ function defineStack(command: Define): void {
     .option('--bucket <name>', 'a bucket that must be there');
 }
 
+function defineApi(command: Define, version: string): void {
+  add.api(
+    add.connections(
+      command('api', 'Answer the REST API until it is told to stop', async () => {
+        const { run } = await import('./commands/api.js');
+        return { run: (io, options) => run(io, options, version) };
+      }),
+    ),
+  );
+  add.keys(
+    add.connections(
+      command(
+        'keys <action> [name]',
+        'API keys: add NAME, list, revoke ID',
+        () => import('./commands/keys.js'),
+      ),
+    ),
+  );
+}
+
 function defineUploads(command: Define): void {
   add.upload(
     add.connections(
@@ -113,15 +141,72 @@ function defineUploads(command: Define): void {
       ),
     ),
   );
-  add.connections(command('status <id>', 'Show one upload', () => import('./commands/status.js')));
   add
     .connections(command('list', 'List uploads, newest first', () => import('./commands/list.js')))
     .option('--state <state>', 'only those in this state')
     .option('--bucket <name>', 'only those into this bucket')
     .option('--limit <count>', 'rows of a page', '50')
     .option('--cursor <cursor>', 'the page after; a list names it');
+}
+
+function defineJobs(command: Define): void {
+  jobOptions(
+    add.connections(
+      command(
+        'upload <folder> <destination>',
+        'Send a folder to s3://bucket/prefix; again, and only what changed goes',
+        () => import('./commands/upload.js'),
+      ),
+    ),
+    { monitored: false },
+  );
+  jobOptions(
+    add.connections(
+      command(
+        'sync <folder> <destination>',
+        'As upload, and look for changes from then on',
+        () => import('./commands/sync.js'),
+      ),
+    ),
+    { monitored: true },
+  );
+  add.connections(
+    command('unmonitor <id>', 'Look for changes no more', () => import('./commands/unmonitor.js')),
+  );
   add
-    .connections(command('watch <id>', 'Follow an upload to its end', () => import('./commands/watch.js')))
+    .connections(command('jobs', 'List upload jobs, newest first', () => import('./commands/jobs.js')))
+    .option('--state <state>', 'only those in this state')
+    .option('--bucket <name>', 'only those into this bucket')
+    .option('--monitored', 'only those that are monitored')
+    .option('--limit <count>', 'rows of a page', '50')
+    .option('--cursor <cursor>', 'the page after; a list names it');
+  add
+    .connections(command('files <id>', 'List the files of a job', () => import('./commands/files.js')))
+    .option('--state <state>', 'only those in this state, such as failed')
+    .option('--prefix <path>', 'only those whose path begins so')
+    .option('--limit <count>', 'rows of a page', '100')
+    .option('--cursor <path>', 'the page after; a list names it');
+  add
+    .connections(command('retry <id>', 'Send again what failed', () => import('./commands/retry.js')))
+    .option('--detach', 'return once it is started')
+    .option('-q, --quiet', 'print only the result');
+  add
+    .connections(
+      command('limit <id>', 'Limit a job, also while it runs', () => import('./commands/limit.js')),
+    )
+    .option('--bandwidth <size>', 'bytes a second such as 10MiB, or none')
+    .option('--concurrency <count>', 'files in flight, or none');
+  add.connections(
+    command('approve <id>', 'Let the deletions of a job go', () => import('./commands/approve.js')),
+  );
+}
+
+function defineSteering(command: Define): void {
+  add.connections(command('status <id>', 'Show an upload or a job', () => import('./commands/status.js')));
+  add
+    .connections(
+      command('watch <id>', 'Follow an upload or a job to its end', () => import('./commands/watch.js')),
+    )
     .option('-q, --quiet', 'print only the result');
   add.connections(
     command('pause <id>', 'Stop sending; nothing is lost', () => import('./commands/pause.js')),
@@ -131,7 +216,7 @@ function defineUploads(command: Define): void {
   );
   add
     .connections(
-      command('cancel <id>', 'Stop, and leave nothing in the bucket', () => import('./commands/cancel.js')),
+      command('cancel <id>', 'Stop, and leave nothing half-sent', () => import('./commands/cancel.js')),
     )
     .option('--no-wait', 'return once it is asked for')
     .option('-q, --quiet', 'print only the result');

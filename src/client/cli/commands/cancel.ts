@@ -1,48 +1,49 @@
-/** `longshore cancel`: stops an upload and waits until nothing of it is left. */
+/** `longshore cancel`: stops an upload or a job, and waits until nothing of it is under way. */
 import { EXIT, LongshoreError } from '../../../core/errors.js';
-import type { UploadResult } from '../../../core/uploads.js';
-import type { LongshoreClient } from '../../longshore-client.js';
 import { asLongshoreError, exitCodeOf, jsonError, printFailure } from '../failure.js';
-import { checkId } from '../find.js';
-import { follow, type Watcher } from '../follow.js';
+import { followLooks, type WatcherOf } from '../follow.js';
 import { Detached, Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
+import { readId } from '../job-find.js';
 import type { Connections } from '../options.js';
 import { configure, withClient } from '../session.js';
+import { targetOf, type AnyView, type Target } from '../target.js';
 
 export interface CancelOptions extends Connections {
   wait: boolean;
   quiet?: boolean;
 }
 
-export async function run(io: Io, options: CancelOptions, id: string): Promise<number> {
-  checkId(id);
+/** `text` is an id, or says `job/ID` or `upload/ID`. */
+export async function run(io: Io, options: CancelOptions, text: string): Promise<number> {
+  readId(text);
   return await withClient(configure(io, options), async (client) => {
-    await client.cancel(id);
-    if (options.wait) return await untilClosed(io, client, id, options.quiet === true);
-    const { state } = await client.view(id);
-    if (io.json) io.outJson({ id, op: 'cancel', state, arrived: false });
-    else io.out(`Cancel of ${id} is asked for. Next: \`longshore status ${id}\``);
+    const target = await targetOf(client, text);
+    await target.send('cancel');
+    if (options.wait) return await untilClosed(io, target, text, options.quiet === true);
+    const [{ state }] = await target.looks.look();
+    if (io.json) io.outJson({ id: target.id, op: 'cancel', state, arrived: false });
+    else io.out(`Cancel of ${text} is asked for. Next: \`longshore status ${text}\``);
     return EXIT.ok;
   });
 }
 
-async function untilClosed(io: Io, client: LongshoreClient, id: string, quiet: boolean): Promise<number> {
+async function untilClosed(io: Io, target: Target, text: string, quiet: boolean): Promise<number> {
   const interrupts = new Interrupts();
   interrupts.arm({});
   try {
-    if (!io.json && !quiet) io.err(`Cancelling ${id} …`);
-    const result = await follow(client, { id }, watcherOf(io), interrupts.signal);
-    return tooLate(io, id, result);
+    if (!io.json && !quiet) io.err(`Cancelling ${text} …`);
+    const result = await followLooks(target.looks, watcherOf(io), interrupts.signal);
+    return tooLate(io, target.id, result);
   } catch (error) {
-    if (error instanceof Detached) return left(io, id);
-    return ended(io, id, asLongshoreError(error));
+    if (error instanceof Detached) return left(io, target.id, text);
+    return ended(io, target, asLongshoreError(error));
   } finally {
     interrupts.release();
   }
 }
 
-function watcherOf(io: Io): Watcher {
+function watcherOf(io: Io): WatcherOf<[AnyView]> {
   let warned = false;
   return {
     update({ unclaimed }) {
@@ -57,7 +58,12 @@ function watcherOf(io: Io): Watcher {
   };
 }
 
-function ended(io: Io, id: string, error: LongshoreError): number {
+const LEFT = {
+  upload: 'nothing of it is left',
+  job: 'what it had sent stays in the bucket, and nothing half-sent is left',
+} as const;
+
+function ended(io: Io, { id, noun }: Target, error: LongshoreError): number {
   const cancelled = error.code === 'Cancelled';
   if (io.json) {
     const state = cancelled ? 'CANCELLED' : 'FAILED';
@@ -68,22 +74,21 @@ function ended(io: Io, id: string, error: LongshoreError): number {
       arrived: cancelled,
       ...(cancelled ? {} : { error: jsonError(error) }),
     });
-  } else if (cancelled) io.out(`Cancelled ${id}; nothing of it is left.`);
+  } else if (cancelled) io.out(`Cancelled ${id}; ${LEFT[noun]}.`);
   else printFailure(io, error);
   return cancelled ? EXIT.ok : exitCodeOf(error);
 }
 
-/** The object was there already; a cancel does not take it away. */
-function tooLate(io: Io, id: string, result: UploadResult): number {
-  const message = `too late: s3://${result.bucket}/${result.key} is complete`;
-  const error = new LongshoreError('NotRunning', message, { op: 'cancel', key: id });
+/** It was there already; a cancel does not take it away. */
+function tooLate(io: Io, id: string, what: string): number {
+  const error = new LongshoreError('NotRunning', `too late: ${what}`, { op: 'cancel', key: id });
   if (io.json) io.outJson({ id, op: 'cancel', state: 'COMPLETED', arrived: false, error: jsonError(error) });
   else printFailure(io, error);
   return exitCodeOf(error);
 }
 
-function left(io: Io, id: string): number {
+function left(io: Io, id: string, text: string): number {
   if (io.json) io.outJson({ type: 'detached', id });
-  io.err(`The cancel stays asked for; \`longshore status ${id}\` shows what becomes of it.`);
+  io.err(`The cancel stays asked for; \`longshore status ${text}\` shows what becomes of it.`);
   return EXIT.detached;
 }

@@ -6,9 +6,10 @@ import { endedAs, steer } from '../steering.js';
 export async function run(io: Io, options: Connections, id: string): Promise<number> {
   return await steer(io, options, id, {
     op: 'pause',
-    send: (client) => client.pause(id),
     arrived: (state) => state === 'PAUSED',
-    said: (_, state) =>
-      state === 'PAUSED' ? `Paused ${id}. Next: \`longshore resume ${id}\`` : endedAs(id, state),
+    said: (name, state) =>
+      state === 'PAUSED' ? `Paused ${name}. Next: \`longshore resume ${name}\`` : endedAs(name, state),
+    resting: (name) =>
+      `${name} rests, and is not looked at until it is resumed. Next: \`longshore resume ${name}\``,
   });
 }

@@ -7,9 +7,9 @@ import { isTerminal } from '../../../core/states.js';
 export async function run(io: Io, options: Connections, id: string): Promise<number> {
   return await steer(io, options, id, {
     op: 'resume',
-    send: (client) => client.resume(id),
     arrived: (state) => state !== 'PAUSED' && state !== 'BLOCKED',
-    said: (_, state) =>
-      isTerminal(state) ? endedAs(id, state) : `${id} goes on. Next: \`longshore watch ${id}\``,
+    said: (name, state) =>
+      isTerminal(state) ? endedAs(name, state) : `${name} goes on. Next: \`longshore watch ${name}\``,
+    resting: (name) => `${name} rests, and is looked at for changes again.`,
   });
 }

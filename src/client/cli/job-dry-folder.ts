@@ -1,0 +1,91 @@
+/** The folder of a job as this machine sees it. */
+import { closeSync, readSync, realpathSync } from 'node:fs';
+import { crc32 } from '@node-rs/crc32';
+import { LongshoreError } from '../../core/errors.js';
+import type { JobDefinition } from '../../core/jobs.js';
+import { MiB } from '../../core/limits.js';
+import { createFilter } from '../../infra/sources/filter.js';
+import { systemCode } from '../../infra/sources/file-open.js';
+import { Tree, type TreeEntry } from '../../infra/sources/tree.js';
+
+export interface SeenFile {
+  kind: 'file';
+  path: string;
+  /** What the path sorts by. */
+  order: string;
+  size: number;
+  /** Nanoseconds since 1970, decimal. */
+  mtimeNs: string | null;
+  /** `crc32:<base64>`; to be asked before the next one is taken. Left out where the contents cannot be read. */
+  checksum?: () => string;
+}
+
+export type Seen = SeenFile | { kind: 'skipped' | 'failed' | 'unfit'; path: string; order: string };
+
+/** undefined when this machine has no such root, or may not read the folder. */
+export function openFolderHere(
+  roots: Readonly<Record<string, string>>,
+  definition: JobDefinition,
+): AsyncIterable<Seen> | undefined {
+  const { source, filter } = definition;
+  const root = Object.hasOwn(roots, source.root) ? roots[source.root] : undefined;
+  if (root === undefined) return undefined;
+  try {
+    const tree = new Tree({
+      root: realpathSync(root),
+      path: source.path,
+      after: null,
+      filter: createFilter(filter, Date.now()),
+      follow: filter.symlinks === 'follow',
+      emptyFolders: filter.emptyFolders === true,
+    });
+    return entriesOf(tree);
+  } catch (error) {
+    if (error instanceof LongshoreError) throw error;
+    if (['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP'].includes(systemCode(error))) return undefined;
+    throw error;
+  }
+}
+
+async function* entriesOf(tree: Tree): AsyncGenerator<Seen> {
+  for (const entry of tree) {
+    const seen = seenOf(tree, entry);
+    if (seen !== undefined) yield seen;
+  }
+}
+
+function seenOf(tree: Tree, entry: TreeEntry): Seen | undefined {
+  const { kind, path, order, size, mtimeNs } = entry;
+  switch (kind) {
+    case 'file':
+      return {
+        ...{ kind, path, order, size: size ?? 0, mtimeNs: mtimeNs === null ? null : String(mtimeNs) },
+        checksum: () => checksumOf(tree),
+      };
+    case 'empty':
+      return { kind: 'file', path, order, size: 0, mtimeNs: mtimeNs === null ? null : String(mtimeNs) };
+    case 'closed':
+      return { kind: 'failed', path, order };
+    case 'unfit':
+    case 'skipped':
+    case 'failed':
+      return { kind, path, order };
+  }
+}
+
+/** Of the file that the walk is at. */
+function checksumOf(tree: Tree): string {
+  const buffer = Buffer.allocUnsafe(MiB);
+  const fd = tree.open();
+  try {
+    let sum = 0;
+    for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer)) {
+      sum = crc32(buffer.subarray(0, read), sum);
+    }
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32BE(sum);
+    return `crc32:${bytes.toString('base64')}`;
+  } finally {
+    closeSync(fd);
+  }
+}
