@@ -73,9 +73,9 @@ async function askOneByOne(
 class Listing {
   #page: ListedObject[] = [];
   #at = 0;
-  #done = false;
-  /** Keys up to this one have been listed. */
-  #after: string | undefined;
+  #next: string | undefined;
+  #begun = false;
+  #last = '';
 
   constructor(
     private readonly store: ObjectStore,
@@ -99,32 +99,25 @@ class Listing {
         this.#at += 1;
         if (order === 0) return next;
       }
-      if (this.#done) return undefined;
-      await this.#turn(key);
+      if (this.#begun && this.#next === undefined) return undefined;
+      await this.#turn();
     }
   }
 
-  /** Reads on just before the key, past what other people may have put between. */
-  async #turn(key: string): Promise<void> {
+  async #turn(): Promise<void> {
+    this.attempt.stopSignal.throwIfAborted();
     const { bucket, prefix } = this.job.definition.destination;
-    const before = justBefore(key);
-    const after = this.#after === undefined || inBytes(this.#after, before) < 0 ? before : this.#after;
-    const page = await this.store.listObjects({ bucket, prefix, after }, this.attempt.signal);
-    let last = after;
-    for (const { key: listed } of page.objects) {
-      if (inBytes(listed, last) <= 0) throw disorder(bucket, listed);
-      last = listed;
+    const next = this.#next === undefined ? {} : { next: this.#next };
+    const page = await this.store.listObjects({ bucket, prefix, ...next }, this.attempt.signal);
+    for (const { key } of page.objects) {
+      if (inBytes(key, this.#last) <= 0) throw disorder(bucket, key);
+      this.#last = key;
     }
     this.#page = page.objects;
     this.#at = 0;
-    this.#after = last;
-    this.#done = page.done;
+    this.#next = page.next;
+    this.#begun = true;
   }
-}
-
-/** A key that comes before this one, with little between them: the same without its last character. */
-function justBefore(key: string): string {
-  return [...key].slice(0, -1).join('');
 }
 
 function disorder(bucket: string, key: string): LongshoreError {

@@ -181,6 +181,70 @@ function contract(server: string, config: StoreConfig, create: (config: StoreCon
     });
   });
 
+  describe('many objects', () => {
+    const fill = (keys: readonly string[]): Promise<unknown> =>
+      Promise.all(keys.map((key) => put(key, Buffer.from(key))));
+    const inOrder = (keys: readonly string[]): string[] =>
+      [...keys].sort((a, b) => Buffer.from(a).compare(Buffer.from(b)));
+    const listed = async (prefix: string, max: number): Promise<string[]> => {
+      const keys: string[] = [];
+      for (let next: string | undefined; ;) {
+        const request = { bucket, prefix, max, ...(next === undefined ? {} : { next }) };
+        const page = await store.listObjects(request, live());
+        expect(page.objects.length).toBeLessThanOrEqual(max);
+        keys.push(...page.objects.map(({ key }) => key));
+        if (page.next === undefined) return keys;
+        next = page.next;
+      }
+    };
+
+    it('lists them by pages, in the order of their bytes', async () => {
+      const base = `many-${randomUUID()}/`;
+      const names = [
+        'b',
+        'a b',
+        'a+b',
+        'a%20b',
+        'a/1',
+        'a/2/x',
+        'a-1',
+        'a.b',
+        'é',
+        'e\u0301',
+        '🚢',
+        '\uff5e',
+        'Z',
+        'z',
+      ];
+      const keys = names.map((name) => `${base}${name}`);
+      await fill(keys);
+      await fill([`${base.slice(0, -1)}-not`]);
+      for (const max of [1, 3, 1000]) {
+        expect(await listed(base, max), `${max} a page`).toEqual(inOrder(keys));
+      }
+      const head = await store.headObject(at(`${base}b`), live());
+      const [found] = (await store.listObjects({ bucket, prefix: `${base}b` }, live())).objects;
+      expect(found).toEqual({ key: `${base}b`, size: head?.size, etag: head?.etag });
+    });
+
+    it('finds none where none are', async () => {
+      const page = await store.listObjects({ bucket, prefix: `none-${randomUUID()}` }, live());
+      expect(page).toEqual({ objects: [] });
+    });
+
+    it('deletes them together, those that are not there too', async () => {
+      const base = `gone-${randomUUID()}/`;
+      const keys = Object.values(KEYS)
+        .filter((key) => key.length < 200)
+        .map((key) => `${base}${key}`);
+      await fill([...keys, `${base}stays`]);
+      expect(await store.deleteObjects({ bucket, keys: [...keys, `${base}never`] }, live())).toEqual([]);
+      expect(await listed(base, 1000)).toEqual([`${base}stays`]);
+      expect(await store.deleteObjects({ bucket, keys }, live())).toEqual([]);
+      expect(await store.deleteObjects({ bucket, keys: [] }, live())).toEqual([]);
+    });
+  });
+
   describe('multipart', () => {
     const begin = async (key: string = randomUUID(), extra: object = {}) => {
       const { s3UploadId } = await store.createMultipartUpload(

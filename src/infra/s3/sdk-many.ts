@@ -20,13 +20,13 @@ export function manyCalls(
 }
 
 function listCall({ client, run }: SdkContext): ObjectStore['listObjects'] {
-  return async ({ bucket, prefix, after, max = LIST_PAGE_SIZE }, signal) => {
+  return async ({ bucket, prefix, next, max = LIST_PAGE_SIZE }, signal) => {
     const site: CallSite = { op: 'ListObjectsV2', bucket, key: prefix };
     const command = new ListObjectsV2Command({
       Bucket: bucket,
       Prefix: prefix,
       MaxKeys: max,
-      StartAfter: after,
+      ContinuationToken: next,
       // XML cannot carry every character that a key may have.
       EncodingType: 'url',
     });
@@ -39,8 +39,8 @@ function listCall({ client, run }: SdkContext): ObjectStore['listObjects'] {
       size: required(site, 'Size', Size),
       etag: required(site, 'ETag', ETag),
     }));
-    // A page that names nothing and promises more would be asked for without end.
-    return { objects, done: page.IsTruncated !== true || objects.length === 0 };
+    const following = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+    return following === undefined || following === next ? { objects } : { objects, next: following };
   };
 }
 

@@ -92,8 +92,8 @@ export interface ListedObject {
 export interface ObjectPage {
   /** In the order of the server; with S3 that of the bytes of the keys. */
   objects: ListedObject[];
-  /** Nothing follows. */
-  done: boolean;
+  /** Names the page that follows; absent on the last one. */
+  next?: string;
 }
 
 export interface CopySource extends ObjectRef {
@@ -153,9 +153,12 @@ export interface ObjectStore {
   /** Success also when it is ours already. */
   createBucket(bucket: string, signal: AbortSignal): Promise<void>;
   deleteObject(ref: ObjectRef, signal: AbortSignal): Promise<void>;
-  /** The first page, at most 1,000 objects, whose keys begin with the prefix and come after `after`. */
+  /**
+   * A page, at most 1,000 objects, of those whose keys begin with the prefix; `next` is that of the page before. There is
+   * no way to begin after a key: MinIO ends such a list early when the key is in a folder.
+   */
   listObjects(
-    request: { bucket: string; prefix: string; after?: string; max?: number },
+    request: { bucket: string; prefix: string; next?: string; max?: number },
     signal: AbortSignal,
   ): Promise<ObjectPage>;
   /** At most 1,000 keys; success also where nothing is. Answers those that it could not delete, each with the reason. */
