@@ -5,6 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Pool } from '../infra/catalog/pool.js';
 import type { Vault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
+import type { ApiTelemetry } from '../infra/telemetry/api.js';
 import type { Logger } from '../infra/telemetry/log.js';
 import type { TemporalLink } from './temporal-link.js';
 
@@ -23,6 +24,7 @@ export interface ApiDeps {
   db: Pool;
   vault: Vault;
   temporal: TemporalLink;
+  telemetry: Pick<ApiTelemetry, 'request' | 'text'>;
   /** Throws while the S3 server does not answer. */
   checkStorage: () => Promise<void>;
   version: string;

@@ -1,8 +1,10 @@
 /** What `longshore api` does: answer until told to stop. */
 import { createVault } from '../infra/catalog/vault.js';
+import { countActive } from '../infra/catalog/active.js';
 import { countApiKeys } from '../infra/catalog/api-keys.js';
 import { createPool, type Pool } from '../infra/catalog/pool.js';
 import type { Config } from '../infra/config.js';
+import { openApiTelemetry } from '../infra/telemetry/api.js';
 import { createLogger, type Logger } from '../infra/telemetry/log.js';
 import { LongshoreError } from '../core/errors.js';
 import { createApi } from './server.js';
@@ -59,15 +61,19 @@ export async function startApi(
     applicationName: 'longshore-api',
     onConnectionError: (error) => log.warn({ err: error }, 'a PostgreSQL connection was lost'),
   });
-  const temporal = new TemporalLink(config.temporal);
+  const telemetry = await openApiTelemetry(config.telemetry, { active: () => countActive(db) }, (message) =>
+    log.warn(message),
+  );
+  const temporal = new TemporalLink(config.temporal, telemetry.client);
   const release = async (): Promise<void> => {
     await temporal.close();
+    await telemetry.close();
     await db.end();
   };
   try {
     if (config.api.keysRequired) await mustHaveKeys(db, config);
     const vault = createVault({ db, sealingKey: config.sealingKey });
-    const app = await createApi({ config, log, db, vault, temporal, checkStorage, version });
+    const app = await createApi({ config, log, db, vault, temporal, telemetry, checkStorage, version });
     const url = await listen(() => app.listen({ host: config.api.host, port: config.api.port }), config);
     return {
       url,

@@ -10,6 +10,7 @@ import { auth } from './plugins/auth.js';
 import { guard } from './plugins/guard.js';
 import { idempotency } from './plugins/idempotency.js';
 import { openapi } from './plugins/openapi.js';
+import { metrics } from './plugins/metrics.js';
 import { unknownRoutes } from './plugins/unknown-routes.js';
 import { answerProblem, asLongshoreError, PROBLEM_TYPE, problemOf } from './problem.js';
 import { fileRoutes } from './routes/files.js';
@@ -50,6 +51,11 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
   unknownRoutes(app);
   await openapi(app, deps);
   serviceRoutes(app.withTypeProvider<ZodTypeProvider>(), deps);
+  await app.register((scope, _options, done) => {
+    auth(scope, deps);
+    metrics(app, scope, deps);
+    done();
+  });
   await app.register(
     (scope, _options, done) => {
       auth(scope, deps);

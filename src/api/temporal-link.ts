@@ -1,4 +1,5 @@
 /** The way to Temporal: made at the first use and again after a failure, so that the API starts and lives without it. */
+import type { WorkflowClientInterceptor } from '@temporalio/client';
 import { LongshoreClient } from '../client/longshore-client.js';
 import type { TemporalConfig } from '../infra/config.js';
 
@@ -11,6 +12,7 @@ export class TemporalLink {
 
   constructor(
     private readonly config: TemporalConfig,
+    private readonly interceptors: WorkflowClientInterceptor[] = [],
     private readonly deadlineMs = DEADLINE_MS,
   ) {}
 
@@ -21,7 +23,7 @@ export class TemporalLink {
   }
 
   async #connect(): Promise<LongshoreClient> {
-    const connecting = (this.#client ??= LongshoreClient.connect(this.config));
+    const connecting = (this.#client ??= LongshoreClient.connect(this.config, this.interceptors));
     try {
       return await connecting;
     } catch (error) {

@@ -1,0 +1,244 @@
+/** Upload jobs by the REST API, on real servers. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { jobWorkflowId } from '../../src/core/ids.js';
+import { addApiKey } from '../../src/infra/catalog/api-keys.js';
+import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
+import { startTestApi, type Json, type TestApi } from '../helpers/api.js';
+import { keysIn, startRig, type Rig } from '../helpers/rig.js';
+import { eventually } from '../helpers/wait.js';
+
+let rig: Rig;
+let api: TestApi;
+let db: Pool;
+
+beforeAll(async () => {
+  rig = await startRig();
+  api = await startTestApi(rig.surroundings);
+  db = createPool(rig.config.postgresUrl ?? '', { max: 2 });
+});
+afterAll(async () => {
+  await api.close();
+  await db.end();
+  await rig.close();
+});
+
+/** A folder under the root, with these files. */
+async function folderOf(files: Record<string, string>): Promise<string> {
+  const folder = join(rig.folder, `folder-${randomUUID()}`);
+  await mkdir(folder);
+  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
+  return folder;
+}
+
+const uploads = '/api/v1/uploads/';
+
+async function ended(id: string): Promise<Json> {
+  return await eventually(
+    async () => {
+      const { body } = await api.get(uploads + id);
+      return ['COMPLETED', 'FAILED', 'CANCELLED'].includes(String(body['state'])) ? body : false;
+    },
+    { timeout: 60_000, what: `the end of ${id}` },
+  );
+}
+
+describe('a job', () => {
+  test('is created, goes through, and is shown with the fields of the file upload service', async () => {
+    const bucket = await rig.bucket();
+    const folder = await folderOf({ 'a.txt': 'a', 'b.txt': 'bb', 'c.bin': 'ccc' });
+    const id = randomUUID();
+    const ask = {
+      upload_id: id,
+      source_folder: folder,
+      destination_bucket: bucket.name,
+      pattern: '*.txt',
+      monitor: false,
+    };
+    const created = await api.send('POST', uploads, ask);
+    expect(created.status).toBe(200);
+    expect(created.body).toEqual({ upload_id: id, status: 'created' });
+    const view = await ended(id);
+    expect(view).toMatchObject({
+      upload_id: id,
+      progress: 1,
+      state: 'COMPLETED',
+      total_files: 2,
+      completed_files: 2,
+      failed_files: 0,
+      completed_bytes: 3,
+      phase: 'done',
+      failure: null,
+      source_folder: folder,
+      destination_bucket: bucket.name,
+      monitor: { enabled: false },
+    });
+    for (const time of ['created_at', 'updated_at']) expect(view[time]).toMatch(/^\d{4}-.*Z$/);
+    expect((await keysIn(bucket)).sort()).toEqual(['a.txt', 'b.txt']);
+
+    expect((await api.send('POST', uploads, ask)).body).toEqual({ upload_id: id, status: 'created' });
+    const other = await api.send('POST', uploads, { ...ask, pattern: '*.bin' });
+    expect(other).toMatchObject({ status: 409, body: { code: 'Conflict' } });
+
+    const files = await api.get(`${uploads}${id}/files?state=UPLOADED&limit=1`);
+    expect(files.body['files']).toMatchObject([{ path: 'a.txt', state: 'UPLOADED', key: 'a.txt', size: 1 }]);
+    const next = await api.get(
+      `${uploads}${id}/files?state=UPLOADED&cursor=${String(files.body['next_cursor'])}`,
+    );
+    expect(next.body).toMatchObject({ files: [{ path: 'b.txt', failure_reason: null }], next_cursor: null });
+
+    const gone = await api.send('DELETE', uploads + id);
+    expect(gone.body).toEqual({ upload_id: id, status: 'deleted' });
+    expect((await api.get(uploads + id)).status).toBe(404);
+  });
+
+  test('asked for a hundred times at once is one job, with one answer', async () => {
+    const bucket = await rig.bucket();
+    const folder = await folderOf({ f: 'f' });
+    const id = randomUUID();
+    const ask = { upload_id: id, source_folder: folder, destination_bucket: bucket.name, monitor: false };
+    const answers = await Promise.all(Array.from({ length: 100 }, () => api.send('POST', uploads, ask)));
+    expect(new Set(answers.map(({ status, text }) => `${status} ${text}`))).toEqual(
+      new Set([`200 ${JSON.stringify({ upload_id: id, status: 'created' })}`]),
+    );
+    await ended(id);
+    const runs = rig.temporal.client.workflow.list({ query: `WorkflowId = '${jobWorkflowId(id)}'` });
+    const seen = await eventually(async () => {
+      const found = [];
+      for await (const run of runs) found.push(run.runId);
+      return found.length > 0 ? found : false;
+    });
+    expect(seen).toHaveLength(1);
+  });
+
+  test('lies under a root, also when a link leads out of it', async () => {
+    const ask = (source_folder: string) => ({ source_folder, destination_bucket: 'some-bucket' });
+    const outside = { status: 403, body: { code: 'SourceOutsideRoot' } };
+    expect(await api.send('POST', uploads, ask('/etc'))).toMatchObject(outside);
+    expect(await api.send('POST', uploads, ask(`${rig.folder}/../..`))).toMatchObject(outside);
+    const link = join(rig.folder, randomUUID());
+    await symlink('/etc', link);
+    expect(await api.send('POST', uploads, ask(link))).toMatchObject(outside);
+  });
+});
+
+describe('while it runs', () => {
+  test('it is limited, paused, resumed, followed by events, and cancelled', async () => {
+    const bucket = await rig.bucket();
+    const content = 'x'.repeat(20_000);
+    const folder = await folderOf(
+      Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`f${n}`, content])),
+    );
+    const id = randomUUID();
+    await api.send('POST', uploads, {
+      upload_id: id,
+      source_folder: folder,
+      destination_bucket: bucket.name,
+      monitor: false,
+      limits: { bandwidth: 40_000 },
+    });
+    const events = await follow(id);
+    const stateIs = async (state: string): Promise<boolean> =>
+      (await api.get(uploads + id)).body['state'] === state;
+    await eventually(() => stateIs('IN_PROGRESS'), { timeout: 30_000 });
+    expect((await api.send('DELETE', uploads + id)).status).toBe(409);
+    expect((await api.send('POST', `${uploads}${id}/pause`)).body).toEqual({
+      upload_id: id,
+      status: 'pausing',
+    });
+    await eventually(() => stateIs('PAUSED'), { timeout: 30_000 });
+    expect((await api.send('POST', `${uploads}${id}/resume`)).status).toBe(200);
+    await eventually(() => stateIs('IN_PROGRESS'), { timeout: 30_000 });
+    expect((await api.send('PATCH', `${uploads}${id}/limits`, { bandwidth: 50_000 })).status).toBe(200);
+    expect((await api.get(uploads + id)).body['limits']).toEqual({ bandwidth: 50_000, concurrency: null });
+    expect((await api.send('POST', `${uploads}${id}/cancel`)).status).toBe(200);
+    expect(await ended(id)).toMatchObject({ state: 'CANCELLED' });
+    const seen = await events.end;
+    expect(seen.at(-1)).toMatchObject({ event: 'end', data: { state: 'CANCELLED' } });
+    const states = seen.map(({ data }) => data['state']);
+    expect(states).toEqual(expect.arrayContaining(['IN_PROGRESS', 'PAUSED', 'CANCELLED']));
+    expect(await api.send('POST', `${uploads}${id}/pause`)).toMatchObject({ status: 409 });
+  });
+
+  test('streams of events are counted, and given back when their reader goes', async () => {
+    const few = await startTestApi(rig.surroundings, { env: { LONGSHORE_API_STREAMS: '1' } });
+    onTestFinished(() => few.close());
+    const bucket = await rig.bucket();
+    const id = randomUUID();
+    await few.send('POST', uploads, {
+      upload_id: id,
+      source_folder: await folderOf({ f: 'x'.repeat(100_000) }),
+      destination_bucket: bucket.name,
+      monitor: false,
+      limits: { bandwidth: 1 },
+    });
+    const reader = new AbortController();
+    const first = await fetch(`${few.url}${uploads}${id}/events`, { signal: reader.signal });
+    expect(first.headers.get('content-type')).toMatch(/^text\/event-stream/);
+    expect((await few.get(`${uploads}${id}/events`)).status).toBe(429);
+    reader.abort();
+    const again = await eventually(async () => {
+      const gone = new AbortController();
+      const answer = await fetch(`${few.url}${uploads}${id}/events`, { signal: gone.signal });
+      gone.abort();
+      return answer.status === 200;
+    });
+    expect(again).toBe(true);
+    await api.send('POST', `${uploads}${id}/cancel`);
+    await ended(id);
+  });
+});
+
+interface Event {
+  event: string;
+  data: Json;
+}
+
+async function follow(id: string): Promise<{ end: Promise<Event[]> }> {
+  const answer = await fetch(`${api.url}${uploads}${id}/events`);
+  const read = async (): Promise<Event[]> => {
+    const blocks = (await answer.text()).split('\n\n').filter((block) => block.startsWith('event: '));
+    return blocks.map((block) => {
+      const [event = '', data = ''] = block.split('\n');
+      return { event: event.slice('event: '.length), data: JSON.parse(data.slice('data: '.length)) as Json };
+    });
+  };
+  return { end: read() };
+}
+
+describe('lists', () => {
+  test('are filtered and paged, and hold what a key may see', async () => {
+    const bucket = await rig.bucket();
+    const folder = await folderOf({ f: 'f' });
+    const key = await addApiKey(db, { name: 'k', grants: [{ bucket: bucket.name, prefix: 'mine/' }] });
+    const headers = { authorization: `Bearer ${key.token}` };
+    const ask = (prefix: string) => ({
+      source_folder: folder,
+      destination_bucket: bucket.name,
+      destination_prefix: prefix,
+      monitor: false,
+    });
+    const create = async (prefix: string, as: Record<string, string> = {}): Promise<string> =>
+      String((await api.send('POST', uploads, ask(prefix), as)).body['upload_id']);
+    expect(await api.send('POST', uploads, ask(''), headers)).toMatchObject({ status: 403 });
+    const theirs = await create('theirs/');
+    const mine = [await create('mine/a/', headers), await create('mine/b/', headers)];
+    for (const id of [theirs, ...mine]) await ended(id);
+    const page = async (query: string, as: Record<string, string> = {}): Promise<Json> =>
+      (await api.get(`${uploads}?bucket=${bucket.name}&${query}`, as)).body;
+    const ids = (body: Json): string[] =>
+      (body['uploads'] as { upload_id: string }[]).map(({ upload_id }) => upload_id);
+    expect(ids(await page('')).sort()).toEqual([theirs, ...mine].sort());
+    expect(ids(await page('', headers)).sort()).toEqual([...mine].sort());
+    expect(ids(await page('state=FAILED'))).toEqual([]);
+    expect(ids(await page('monitored=true'))).toEqual([]);
+    const first = await page('limit=2');
+    const second = await page(`limit=2&cursor=${String(first['next_cursor'])}`);
+    expect([...ids(first), ...ids(second)]).toHaveLength(3);
+    expect(second['next_cursor']).toBeNull();
+    expect((await api.get(uploads + theirs, headers)).status).toBe(404);
+    expect((await api.send('POST', `${uploads}${theirs}/cancel`, undefined, headers)).status).toBe(404);
+  });
+});
