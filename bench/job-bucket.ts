@@ -64,10 +64,10 @@ async function* objectsUnder({
   signal,
 }: Where): AsyncGenerator<{ key: string; size: number }> {
   const request = { bucket, prefix: `${prefix}/` };
-  for (let after: string | undefined; ;) {
-    const page = await store.listObjects(after === undefined ? request : { ...request, after }, signal);
+  for (let next: string | undefined; ;) {
+    const page = await store.listObjects(next === undefined ? request : { ...request, next }, signal);
     yield* page.objects;
-    after = page.objects.at(-1)?.key;
-    if (page.done || after === undefined) return;
+    next = page.next;
+    if (next === undefined) return;
   }
 }

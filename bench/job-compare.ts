@@ -58,7 +58,7 @@ export async function compareJobs(name: string, options: CompareOptions): Promis
     count: Math.max(1, Math.round(count * scale)),
   }));
   const bytes = sets.reduce((sum, { count, size }) => sum + count * Math.max(size, 4 * KiB), 0);
-  await withScene({ room: 2 * bytes, signal, log }, async (scene) => {
+  await withScene({ room: bytes, signal, log }, async (scene) => {
     log(`${name}: making ${sets.map(({ count, size }) => `${count} × ${size / KiB} KiB`).join(' and ')}`);
     const folder = await makeTree(join(scene.folder, 'files'), sets, signal);
     const store = createObjectStore(scene.config.s3);

@@ -38,7 +38,7 @@ export async function benchMillion({ scale, signal, log }: BenchOptions): Promis
       AWS_ACCESS_KEY_ID: 'bench',
       AWS_SECRET_ACCESS_KEY: 'bench-keys-are-not-looked-at',
     };
-    await withScene({ room: files * 5 * KiB, env, signal, log }, async (scene) => {
+    await withScene({ room: files * 2 * KiB, env, signal, log }, async (scene) => {
       const folder = join(scene.folder, 'million');
       log(`making ${files} files of 16 bytes`);
       await makeTiny(folder, files, signal);
