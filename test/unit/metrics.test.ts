@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { LongshoreError } from '../../src/core/errors.js';
 import { loadConfig } from '../../src/infra/config.js';
@@ -142,3 +143,44 @@ describe('traces', () => {
     expect(telemetry(env)).toEqual(expected);
   });
 });
+
+describe('the Grafana dashboard', () => {
+  interface Panel {
+    id: number;
+    type: string;
+    targets?: { expr: string }[];
+  }
+  const text = readFileSync(new URL('../../deploy/grafana/longshore.json', import.meta.url), 'utf8');
+  const { panels } = JSON.parse(text) as { panels: Panel[] };
+  const asked = panels.flatMap(({ targets = [] }) => targets.flatMap(({ expr }) => namesIn(expr)));
+
+  it('asks for metrics that there are, with labels that they have', async () => {
+    const metrics = createMetrics();
+    metrics.store.request('PutObject', 'ok', 1, 1);
+    metrics.store.request('PutObject', 'SlowDown', 1, 1);
+    metrics.activities.began('putObject', 'transfer', 2, 1);
+    metrics.activities.ended('putObject', 'SlowDown', 1);
+    metrics.activities.moved('put', 1, 1);
+    metrics.http.request('GET', '/health', 200, 0.1);
+    const active = async () => [{ kind: 'job' as const, state: 'PENDING', count: 1 }];
+    metrics.observe({ store: { limit: 1, active: 0, waiting: 0 }, active });
+    const told = (await metrics.text()).split('\n').filter((line) => !line.startsWith('#'));
+    await metrics.close();
+    const names = new Set(told.map((line) => line.split(/[{ ]/)[0]));
+    const ours = asked.filter((name) => !name.startsWith('temporal_'));
+    expect(ours.filter((name) => !names.has(name))).toEqual([]);
+    const shown = new Set(ours.map((name) => name.replace(/_(bucket|count)$/, '')));
+    const families = [...names].map((name) => (name ?? '').replace(/_(bucket|count|sum)$/, ''));
+    expect(families.filter((name) => name !== '' && !shown.has(name))).toEqual([]);
+  });
+
+  it('has panels that can be told apart', () => {
+    expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
+  });
+});
+
+function namesIn(expression: string): string[] {
+  return [...expression.matchAll(/\b((?:longshore|process|nodejs|temporal)_\w+)/g)].map(
+    ([, name = '']) => name,
+  );
+}
