@@ -165,3 +165,14 @@ export async function markGone(db: Queryable, ref: JobRef, paths: readonly strin
     values: [ref.job, paths],
   });
 }
+
+/** Files that are there again, unchanged: nothing need be sent. */
+export async function markBack(db: Queryable, ref: JobRef, paths: readonly string[]): Promise<void> {
+  if (paths.length === 0) return;
+  await query(db, 'writeScan', {
+    name: 'mark-back-files',
+    text: `UPDATE files SET gone = false, updated_at = now()
+      WHERE upload_job_id = $1 AND path = ANY ($2::text[]) AND gone AND state = 'UPLOADED'`,
+    values: [ref.job, paths],
+  });
+}

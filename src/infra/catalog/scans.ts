@@ -6,7 +6,7 @@ import { query, transaction } from './pool.js';
 import type { Pool, Queryable } from './pool.js';
 import { addBatches, lockProgress } from './scan-progress.js';
 import type { Batch, OpenBatch, ScanFound } from './scan-progress.js';
-import { markGone, writeRows } from './scan-rows.js';
+import { markBack, markGone, writeRows } from './scan-rows.js';
 import type { ScannedFile } from './scan-rows.js';
 import { numberOrNull } from './values.js';
 
@@ -14,7 +14,7 @@ export { NOTHING_FOUND, scanProgress } from './scan-progress.js';
 export type { Batch, OpenBatch, ScanFound, ScanProgress } from './scan-progress.js';
 export type { ScannedFile } from './scan-rows.js';
 
-/** What the catalog knows of a file. A row that is `gone` counts as new when the file is there again. */
+/** What the catalog knows of a file. */
 export interface ManifestRow {
   path: string;
   state: Exclude<FileState, 'IN_PROGRESS'>;
@@ -37,6 +37,8 @@ export interface ScanChunk {
   rows: readonly ScannedFile[];
   /** Paths of the manifest that the tree has no more. */
   gone: readonly string[];
+  /** Paths that were gone, and are there again as they were; their objects were left in the bucket. */
+  back?: readonly string[];
   /** Batches that were closed by this chunk. */
   batches: readonly Batch[];
   openBatch: OpenBatch | null;
@@ -80,6 +82,7 @@ export async function writeScan(pool: Pool, ref: JobRef, chunk: ScanChunk): Prom
     }
     await writeRows(client, ref, chunk.rows);
     await markGone(client, ref, chunk.gone);
+    await markBack(client, ref, chunk.back ?? []);
     await addBatches(client, ref.job, chunk.batches);
     await query(client, 'writeScan', {
       name: 'write-scan-progress',
