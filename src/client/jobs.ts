@@ -133,13 +133,13 @@ export class JobsClient {
     }
   }
 
-  /** A job that rests is not looked at any more, until `resume`. */
+  /** Stops the run that is under way, and the looks at a monitored folder too, until `resume`. Throws NotRunning, NotFound. */
   async pause(id: string): Promise<void> {
-    await this.orMonitor(id, true, () => this.signal('pause', id, pauseSignal));
+    await this.withMonitor('pause', id, pauseSignal, true);
   }
 
   async resume(id: string): Promise<void> {
-    await this.orMonitor(id, false, () => this.signal('resume', id, resumeSignal));
+    await this.withMonitor('resume', id, resumeSignal, false);
   }
 
   async cancel(id: string): Promise<void> {
@@ -240,17 +240,19 @@ export class JobsClient {
     await this.call(op, id, (handle) => handle.signal(signal));
   }
 
-  /** What a run is not there to be told, its schedule is. */
-  private async orMonitor(id: string, paused: boolean, step: () => Promise<void>): Promise<void> {
+  /** A monitored job need not run to be paused. */
+  private async withMonitor(
+    op: string,
+    id: string,
+    signal: SignalDefinition,
+    paused: boolean,
+  ): Promise<void> {
+    const monitored = await this.speak(op, () => pauseMonitor(this.client, id, paused));
     try {
-      await step();
+      await this.signal(op, id, signal);
     } catch (error) {
-      const resting = error instanceof LongshoreError && ['NotRunning', 'NotFound'].includes(error.code);
-      if (!resting) throw error;
-      const there = await this.speak(paused ? 'pause' : 'resume', () =>
-        pauseMonitor(this.client, id, paused),
-      );
-      if (!there) throw error;
+      if (!monitored) throw error;
+      unlessGone(error);
     }
   }
 

@@ -1,13 +1,24 @@
 /** Builds what the activities of a worker need. The only place that builds clients for workers. */
 import type { OrchestrationActivities } from '../activities/catalog.js';
 import { createOrchestrationActivities } from '../activities/catalog.js';
+import type { JobOrchestrationActivities, JobTransferActivities } from '../activities/jobs.js';
+import { createJobOrchestrationActivities } from '../activities/job-orchestration.js';
+import { createCheckBucket } from '../activities/bucket-check.js';
+import { createCheckFolder } from '../activities/check.js';
+import { createDeleteGone, createLookAtDeletions } from '../activities/deletions.js';
+import { mapFailures } from '../activities/failures.js';
+import { createUploadFiles, type UploadFilesDeps } from '../activities/files.js';
+import { createMustGrant } from '../activities/granted.js';
+import { createScanFolder } from '../activities/scan.js';
 import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
+import type { Client } from '@temporalio/client';
 import { LongshoreError } from '../core/errors.js';
 import { createBufferPool } from '../infra/buffers.js';
 import { countActive } from '../infra/catalog/active.js';
 import { createPool } from '../infra/catalog/pool.js';
 import { createVault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
+import { createLimits } from '../infra/limits.js';
 import { createObjectStore, type WorkerStore } from '../infra/s3/index.js';
 import type { ObjectStore, StoreConfig } from '../infra/s3/store.js';
 import { createSources } from '../infra/sources/index.js';
@@ -16,19 +27,14 @@ import type { StoreMeter } from '../infra/telemetry/meter.js';
 import type { Metrics } from '../infra/telemetry/metrics.js';
 
 export interface WorkerDeps {
-  orchestration: OrchestrationActivities;
-  transfer: TransferActivities;
+  orchestration: OrchestrationActivities & JobOrchestrationActivities;
+  transfer: TransferActivities & JobTransferActivities;
   /** Throws when the catalog's schema is not the one this build works with. */
   db: ReturnType<typeof createPool>;
   close(): Promise<void>;
 }
 
-export function createWorkerDeps(
-  config: Config,
-  log: Logger,
-  cancelRun: (workflowId: string, runId: string) => Promise<void>,
-  metrics?: Metrics,
-): WorkerDeps {
+export function createWorkerDeps(config: Config, log: Logger, client: Client, metrics?: Metrics): WorkerDeps {
   if (config.postgresUrl === undefined) {
     throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', {
       op: 'worker',
@@ -49,20 +55,46 @@ export function createWorkerDeps(
     sameStore: (name) => isSameStore(config.s3, config.stores[name]),
     unseal: (ref) => vault.unseal(ref, 'source-url'),
   });
-  const transfer = createTransferActivities({
-    store: stores.destination,
-    sources,
-    buffers: createBufferPool(config.worker.memoryBudget),
-    defaults: config.upload,
-    profile: config.serverProfile,
+  const { roots, upload: defaults } = config;
+  const store = stores.destination;
+  const limits = createLimits(db, {
+    onError: (error) => log.warn({ err: error }, 'the limits of a job could not be renewed'),
   });
-  const orchestration = createOrchestrationActivities({ db, installation: config.installation, cancelRun });
+  const transfer = {
+    ...createTransferActivities({
+      ...{ store, sources, defaults, profile: config.serverProfile },
+      buffers: createBufferPool(config.worker.memoryBudget),
+      mustGrant: createMustGrant(db),
+    }),
+    ...createJobTransferActivities({ db, store, roots, defaults, limits }),
+  };
+  const { installation, temporal, monitor } = config;
+  const cancelRun = async (workflowId: string, runId: string): Promise<void> => {
+    await client.workflow.getHandle(workflowId, runId).cancel();
+  };
+  const orchestration = {
+    ...createOrchestrationActivities({ db, installation, cancelRun }),
+    ...createJobOrchestrationActivities({ db, installation, temporal, client, monitor }),
+  };
   const close = async (): Promise<void> => {
+    await limits.close();
     await sources.close();
     stores.close();
     await db.end();
   };
   return { orchestration, transfer, db, close };
+}
+
+/** What reads a job's folder and moves its files. */
+function createJobTransferActivities(deps: UploadFilesDeps): JobTransferActivities {
+  return mapFailures<JobTransferActivities>({
+    scanFolder: createScanFolder(deps),
+    checkFolder: createCheckFolder(deps),
+    uploadFiles: createUploadFiles(deps),
+    lookAtDeletions: createLookAtDeletions(deps),
+    deleteGone: createDeleteGone(deps),
+    checkBucket: createCheckBucket(deps),
+  });
 }
 
 function openStores(

@@ -48,10 +48,7 @@ export async function startWorker(
   );
   const interceptors = { workflow: telemetry?.client ?? [] };
   const client = new Client({ connection, namespace: config.temporal.namespace, interceptors });
-  const cancelRun = async (workflowId: string, runId: string): Promise<void> => {
-    await client.workflow.getHandle(workflowId, runId).cancel();
-  };
-  const deps = createWorkerDeps(config, log, cancelRun, telemetry?.metrics);
+  const deps = createWorkerDeps(config, log, client, telemetry?.metrics);
   await retrying('check the catalog', { log, signal }, () => assertSchema(deps.db));
   const workers = await Promise.all(
     queues.map((queue) =>

@@ -1,6 +1,6 @@
 /** A bench for the workflows of jobs: activities of the test's own, on workers of its own. Folder, catalog and S3 are figures. */
 import { randomUUID } from 'node:crypto';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { Worker } from '@temporalio/worker';
 import type { OrchestrationActivities } from '../../src/activities/catalog.js';
@@ -17,7 +17,7 @@ export type JobActivities = JobOrchestrationActivities &
   OrchestrationActivities &
   TransferActivities;
 type UploadJob = (input: UploadJobInput) => Promise<JobResult>;
-export type JobHandle = WorkflowHandle<UploadJob>;
+export type JobHandle = WorkflowHandleWithFirstExecutionRunId<UploadJob>;
 
 export const ROOT = 'data';
 
