@@ -72,8 +72,9 @@ export async function claimBatch(db: Queryable, ref: JobRef, batch: number): Pro
 }
 
 /**
- * The batch's number is what finds the rows, whatever the planner knows of the table: no batch has many. What a row had
- * from its object before stays unless there is a new one.
+ * The batch's number is what finds the rows; what a row had from its object before stays unless there is a new one. Not
+ * a named statement: the generic plan that those end with takes a table without statistics for an empty one, and compares
+ * each file with each outcome (150 ms instead of 3). Planned for its values, the files are hashed.
  */
 const SETTLE = `
 WITH current AS (
@@ -125,7 +126,6 @@ export async function settleFiles(
     outcomeValues(outcome).forEach((value, index) => columns[index]?.push(value));
   }
   const { rows } = await query(db, 'settleFiles', {
-    name: 'settle-files',
     text: SETTLE,
     values: [ref.job, ref.generation, batch, ...columns],
   });
