@@ -20,20 +20,35 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
         const last = attempt.lastDetails as TransferHeartbeat | undefined;
         tally = new Tally(input.window.first, planOf(input).parts, [input.known, last]);
         const sent = Ledger.decode(input.known?.ledger, last?.ledger);
-        const sender = new WindowSender(deps, input, tally, sent, attempt);
-        if (attempt.previous > 0 || input.again) await sender.resume();
+        const { job } = input.upload;
+        const lease = job === undefined ? undefined : deps.limits?.lease(job);
+        const sender = new WindowSender(deps, input, tally, sent, attempt, lease);
         try {
-          return await moveWindow(deps, input, sender, attempt);
-        } catch (error) {
-          // Told to stop, and what was in flight did not end in time: what is done is worth returning all the same.
-          if (error !== attempt.signal.reason || error instanceof LongshoreError || attempt.pausedByOperator)
-            throw error;
-          return tally.result(false);
+          if (attempt.previous > 0 || input.again) await sender.resume();
+          return await moveOrReturn(deps, input, sender, attempt);
+        } finally {
+          await lease?.close();
         }
       },
       () => tally?.heartbeat(),
     );
   };
+}
+
+async function moveOrReturn(
+  deps: PartsDeps,
+  input: WindowInput,
+  sender: WindowSender,
+  attempt: Attempt,
+): Promise<WindowResult> {
+  try {
+    return await moveWindow(deps, input, sender, attempt);
+  } catch (error) {
+    // Told to stop, and what was in flight did not end in time: what is done is worth returning all the same.
+    if (error !== attempt.signal.reason || error instanceof LongshoreError || attempt.pausedByOperator)
+      throw error;
+    return sender.tally.result(false);
+  }
 }
 
 async function moveWindow(

@@ -12,6 +12,7 @@ import { partRange, type PartPlan, type PartRange } from '../core/part-plan.js';
 import type { WindowProgress } from '../core/uploads.js';
 import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/upload-steps.js';
 import type { BufferPool } from '../infra/buffers.js';
+import type { Lease, Limits } from '../infra/limits.js';
 import type { Body, ListedPart, ObjectStore, PartAnswer, UploadRef } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
 import type { Attempt } from './attempt.js';
@@ -22,6 +23,8 @@ const HEARTBEAT_LEDGER_PARTS = 512;
 export interface WindowDeps {
   store: ObjectStore;
   buffers: BufferPool;
+  /** Of the jobs that uploads belong to. */
+  limits?: Limits;
 }
 
 /** What a window has done so far; heartbeats and results are taken from it. */
@@ -70,6 +73,7 @@ export class WindowSender {
     readonly tally: Tally,
     private readonly sent: Ledger,
     private readonly attempt: Attempt,
+    private readonly lease?: Lease,
   ) {
     const { upload, created, inspection } = input;
     this.plan = inspection.plan as PartsPlan;
@@ -175,12 +179,14 @@ export class WindowSender {
     crc: number | undefined,
     signal: AbortSignal,
   ): Promise<void> {
+    // Nothing is known of a job's limits until the first answer.
+    await this.lease?.take(0, signal);
     this.attempt.fence();
     this.tally.bytesSent += length;
     const request = {
       ...this.ref,
       partNumber: part,
-      body,
+      body: this.lease?.pace(body, signal) ?? body,
       ...(crc === undefined ? {} : { crc32: crcToBase64(crc) }),
     };
     const answer = await this.deps.store.uploadPart(request, signal);
