@@ -60,6 +60,8 @@ export class Run {
 export class Harness {
   private readonly runs: Run[] = [];
   private worker: Run | undefined;
+  /** Of the commands that follow. */
+  env: Record<string, string> = {};
 
   private constructor(readonly dataDir: string) {}
 
@@ -76,7 +78,7 @@ export class Harness {
     // What the outside calls its database or its Temporal is not what is tested here.
     const { DATABASE_URL: _, TEMPORAL_ADDRESS: __, AWS_ENDPOINT_URL: ___, ...env } = process.env;
     const child = spawn(process.execPath, [CLI, ...args, '--data-dir', this.dataDir], {
-      env: { ...env, LONGSHORE_URL_ALLOW: '127.0.0.0/8', LONGSHORE_SHUTDOWN_GRACE: '1s' },
+      env: { ...env, LONGSHORE_URL_ALLOW: '127.0.0.0/8', LONGSHORE_SHUTDOWN_GRACE: '1s', ...this.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     if (child.pid !== undefined) registerProcess(child.pid, `longshore ${args[0]}`);
