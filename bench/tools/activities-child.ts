@@ -25,6 +25,7 @@ const activities = createTransferActivities({
   store,
   sources,
   buffers: createBufferPool(config.worker.memoryBudget),
+  mustGrant: () => Promise.resolve(),
   defaults: config.upload,
   profile: config.serverProfile,
 });

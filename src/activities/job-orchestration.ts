@@ -4,6 +4,7 @@ import { WorkflowFailedError, WorkflowNotFoundError, type Client } from '@tempor
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { uuidv7 } from 'uuidv7';
 import { ERRORS, isErrorCode, LongshoreError, type ErrorCode, type FailureView } from '../core/errors.js';
+import type { GrantTarget } from '../core/grants.js';
 import { uploadWorkflowId } from '../core/ids.js';
 import { keyOf } from '../core/job-keys.js';
 import type {
@@ -16,6 +17,7 @@ import type {
 } from '../core/job-steps.js';
 import type { JobPlan } from '../core/jobs.js';
 import type { UploadResult } from '../core/uploads.js';
+import { assertGranted } from '../infra/catalog/api-keys.js';
 import * as files from '../infra/catalog/files.js';
 import * as catalog from '../infra/catalog/jobs.js';
 import type { Pool } from '../infra/catalog/pool.js';
@@ -26,7 +28,7 @@ import { temporalError } from '../infra/temporal/connection.js';
 import { jobFingerprint, startJobRun } from '../infra/temporal/job-runs.js';
 import { putMonitor, removeMonitorSchedule } from '../infra/temporal/monitors.js';
 import { attempting } from './attempt.js';
-import { mapFailures } from './failures.js';
+import { mapFailures, viewOf } from './failures.js';
 import type { JobOrchestrationActivities } from './jobs.js';
 
 type Pace = Pick<JobPlan, 'batchesAtOnce' | 'largeAtOnce' | 'scanAhead' | 'maxAttempts' | 'maxEvents'>;
@@ -71,8 +73,10 @@ async function openJob(deps: JobOrchestrationDeps, input: OpenJobInput): Promise
   const { job, generation, definition } = await catalog.openJob(db, installation, { ...input, fingerprint });
   const { monitored } = await rowOf(db, job);
   const { source, destination, apiKey, dryRun = false } = definition;
+  const { bucket, prefix } = destination;
+  if (apiKey !== undefined) await mustGrant(db, { job, generation }, apiKey, { bucket, prefix });
   return {
-    ...{ job, generation, root: source.root, bucket: destination.bucket, dryRun },
+    ...{ job, generation, root: source.root, bucket, dryRun },
     ...(apiKey === undefined ? {} : { apiKey }),
     quiet: input.monitored === true ? (definition.monitor.stability ?? monitor.stability) : 0,
     monitor: monitored && !dryRun,
@@ -82,6 +86,17 @@ async function openJob(deps: JobOrchestrationDeps, input: OpenJobInput): Promise
     ...pace,
     objects: definition.objects,
   };
+}
+
+/** A run that may write nothing ends here, in the catalog too: its workflow has not got as far as to say so. */
+async function mustGrant(db: Pool, ref: JobRef, apiKey: string, target: GrantTarget): Promise<void> {
+  try {
+    await assertGranted(db, apiKey, target);
+  } catch (error) {
+    if (error instanceof LongshoreError && error.code === 'NotGranted')
+      await catalog.finishJob(db, ref, { state: 'FAILED', failure: viewOf(error) });
+    throw error;
+  }
 }
 
 async function nextLarge(db: Pool, input: LargeInput): Promise<LargeFile[]> {

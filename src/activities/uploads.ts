@@ -21,13 +21,14 @@ import { tokenMetadata } from '../infra/s3/store.js';
 import { attempting } from './attempt.js';
 import { createComplete } from './complete.js';
 import { mapFailures } from './failures.js';
+import type { MustGrant } from './granted.js';
 import { createInspectSource, type InspectDeps } from './inspect.js';
 import { createUploadParts, type PartsDeps } from './parts.js';
 import { createPutObject } from './put.js';
 import { attributesOf, describeHolder, holderAt, sameHolder, settle } from './objects.js';
 import { createVerifyObject } from './verify.js';
 
-export type TransferDeps = InspectDeps & PartsDeps;
+export type TransferDeps = InspectDeps & PartsDeps & { mustGrant: MustGrant };
 
 export interface TransferActivities {
   /** Answers as soon as a worker takes it. */
@@ -51,6 +52,7 @@ export interface TransferActivities {
 }
 
 export function createTransferActivities(deps: TransferDeps): TransferActivities {
+  const putObject = createPutObject(deps);
   return mapFailures<TransferActivities>({
     ping: () => Promise.resolve(),
     inspectSource: createInspectSource(deps),
@@ -58,14 +60,21 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
     uploadParts: createUploadParts(deps),
     completeMultipartUpload: createComplete(deps),
     abortMultipartUpload: (input) => abortMultipartUpload(deps, input),
-    putObject: createPutObject(deps),
+    putObject: async (input) => {
+      await deps.mustGrant(input.upload);
+      return await putObject(input);
+    },
     settleObject: ({ upload, inspection, token }) =>
       attempting((attempt) => settle(deps.store, upload, inspection, token, attempt.signal)),
     verifyObject: createVerifyObject(deps),
   });
 }
 
-async function createMultipartUpload({ store }: TransferDeps, input: CreateInput): Promise<CreatedUpload> {
+async function createMultipartUpload(
+  { store, mustGrant }: TransferDeps,
+  input: CreateInput,
+): Promise<CreatedUpload> {
+  await mustGrant(input.upload);
   return await attempting(async (attempt) => {
     const { signal } = attempt;
     const { upload, inspection, token, lost } = input;
