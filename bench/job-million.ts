@@ -71,7 +71,7 @@ interface Figures {
   kills: Kill[];
   counts: SinkCounts;
   expectedDigest: string;
-  /** Keys that were written again, and what a kill may have had on its way. */
+  /** Writes of keys that were there already: what was on its way at a kill. */
   sentTwice: number;
   maxHistoryEvents: number;
   runs: number;
@@ -175,9 +175,7 @@ class Watch {
 }
 
 /** Of all runs of the job's workflow: those that continued as new each begin again. */
-async function histories({ client, config }: Scene): Promise<{ most: number; runs: number }> {
-  const { Client } = await import('@temporalio/client');
-  const temporal = new Client({ connection: client.connection, namespace: config.temporal.namespace });
+async function histories({ temporal }: Scene): Promise<{ most: number; runs: number }> {
   let most = 0;
   let runs = 0;
   for await (const run of temporal.workflow.list({ query: `WorkflowId = '${jobWorkflowId(ID)}'` })) {
@@ -210,7 +208,7 @@ function linesOf(figures: Figures): string[] {
     '',
     `${files} files of 16 bytes in ${seconds.toFixed(1)} s: ${filesPerSecond.toFixed(0)} a second, kills included`,
     `first object ${figures.firstObjectSeconds.toFixed(2)} s after the start of the command`,
-    `${counts.distinct} keys written, ${figures.sentTwice} writes more than one of a key; at most ${counts.mostOpen} were open at once`,
+    `${counts.distinct} keys written, ${figures.sentTwice} of them once more after a kill`,
     ...kills.map(
       ({ part, at, stood }) =>
         `${part} killed after ${at.toFixed(0)} s; nothing came for ${stood.toFixed(1)} s`,

@@ -2,7 +2,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '@temporalio/client';
 import { inLanes } from '../src/activities/lanes.js';
 import { defineJob } from '../src/client/job-spec.js';
 import { MONITOR_WORKFLOW } from '../src/core/jobs.js';
@@ -111,8 +110,7 @@ interface Check {
   completed: boolean;
 }
 
-async function checksBetween({ client, config }: Scene, from: Date, to: Date): Promise<Check[]> {
-  const temporal = new Client({ connection: client.connection, namespace: config.temporal.namespace });
+async function checksBetween({ temporal }: Scene, from: Date, to: Date): Promise<Check[]> {
   const when = `StartTime >= '${from.toISOString()}' AND StartTime < '${to.toISOString()}'`;
   const checks: Check[] = [];
   const query = `WorkflowType = '${MONITOR_WORKFLOW}' AND ${when}`;

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Client } from '@temporalio/client';
 import { demoEnvironment, makeFolder, removeFolder } from '../scripts/demo/machine.js';
 import { LongshoreClient } from '../src/client/longshore-client.js';
 import { startStack, type PartName, type Stack } from '../src/dev/stack.js';
@@ -21,6 +22,8 @@ export interface Scene {
   stack: Stack;
   config: Config;
   client: LongshoreClient;
+  /** Of the same connection. */
+  temporal: Client;
   db: Pool;
   signal: AbortSignal;
   log: Log;
@@ -60,10 +63,12 @@ export async function withScene<T>(options: SceneOptions, body: (scene: Scene) =
     await stack.start('worker');
     const config = loadConfig({ flags: { dataDir }, env });
     const client = await LongshoreClient.connect(config.temporal);
+    const { connection } = client;
+    const temporal = new Client({ connection, namespace: config.temporal.namespace });
     const db = createPool(stack.state.postgres.url, { max: 4, applicationName: 'bench' });
     try {
       return await body({
-        ...{ folder, dataDir, env, stack, config, client, db, signal, log },
+        ...{ folder, dataDir, env, stack, config, client, temporal, db, signal, log },
         cli: CLI,
         pidOf,
       });

@@ -57,7 +57,7 @@ async function startApi({ cli, dataDir, env }: Scene): Promise<Api> {
   const args = [cli, 'api', '--json', '--data-dir', dataDir, '--port', String(port)];
   const child = spawn(process.execPath, args, {
     // Asked twice a second and more, from one address.
-    env: { ...env, LONGSHORE_API_RATE: '0' },
+    env: { ...env, LONGSHORE_API_RATE: '0', LONGSHORE_LOG_LEVEL: 'warn' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = createInterface({ input: child.stdout });

@@ -1,5 +1,7 @@
 /** `longshore upload`, s5cmd and rclone, each sending one folder under one prefix, as people run them. */
+import { jobWorkflowId } from '../src/core/ids.js';
 import { cpuOf, peakRss, runMeasured } from './measure.js';
+import { jobPhasesOf } from './phases.js';
 import type { Scene } from './job-scene.js';
 import { findPeer, versionOf, type Peer } from './tools/peers.js';
 import { awsEnvironment, type Place, type Run } from './tools/tool.js';
@@ -41,6 +43,7 @@ export async function createJobTools(names: readonly JobToolName[], scene: Scene
 
 interface UploadResult {
   type: 'result';
+  id: string;
   state: string;
   sent: number;
   failed: number;
@@ -65,9 +68,14 @@ async function upload(scene: Scene, folder: string, target: string): Promise<Job
   const result = JSON.parse(measured.lines.at(-1)?.text ?? '{}') as Partial<UploadResult>;
   if (result.state !== 'COMPLETED' || result.failed !== 0)
     throw new Error(`upload ended with ${JSON.stringify(result)}`);
+  const cpuSeconds = measured.cpuSeconds + cpuOf(worker) - cpuBefore;
+  const temporal = scene.temporal.workflow.getHandle(jobWorkflowId(result.id ?? ''));
+  const events = (await temporal.fetchHistory()).events ?? [];
   return {
     wallMs: measured.wallMs,
-    cpuSeconds: measured.cpuSeconds + cpuOf(worker) - cpuBefore,
+    cpuSeconds,
+    historyEvents: events.length,
+    phases: jobPhasesOf(measured, events),
     peakRssBytes: measured.peakRssBytes + peakRss(worker),
     workerPeakRssBytes: peakRss(worker),
     ...(result.sent === undefined ? {} : { sentFiles: result.sent }),

@@ -8,7 +8,7 @@ export type HistoryEvent = NonNullable<History['events']>[number];
 /** Activities whose work is S3's: what is left of the whole is the price of process starts and of Temporal. */
 const S3_ACTIVITIES = ['createMultipartUpload', 'uploadParts', 'completeMultipartUpload', 'verifyObject'];
 
-interface Span {
+export interface Span {
   name: string;
   from: number;
   to: number;
@@ -54,7 +54,7 @@ function endOf(spans: readonly Span[], name: string): number {
   return span.to;
 }
 
-function activitySpans(events: readonly HistoryEvent[]): Span[] {
+export function activitySpans(events: readonly HistoryEvent[]): Span[] {
   const scheduled = new Map<number, string>();
   const started = new Map<number, number>();
   const spans: Span[] = [];
@@ -86,8 +86,36 @@ function covered(spans: readonly Span[]): number {
   return sum;
 }
 
-function timeOf(event: HistoryEvent | undefined): number {
+export function timeOf(event: HistoryEvent | undefined): number {
   const time = event?.eventTime;
   if (!time) throw new Error('the history ends too early');
   return Number(time.seconds) * 1000 + (time.nanos ?? 0) / 1e6;
+}
+
+/** The same of a job: without a gap from the spawn of the command to its exit. Milliseconds. */
+export function jobPhasesOf(
+  { startedAt, wallMs }: Measured,
+  events: readonly HistoryEvent[],
+): Record<string, number> {
+  const spans = activitySpans(events);
+  const moves = spans.filter(({ name }) => name === 'uploadFiles');
+  const scans = spans.filter(({ name }) => name === 'scanFolder');
+  const ended = timeOf(events.at(-1));
+  const lastMoved = moves.length === 0 ? ended : Math.max(...moves.map(({ to }) => to));
+  const marks: [string, number][] = [
+    ['until the workflow', timeOf(events[0])],
+    ['until the scan', Math.min(ended, ...scans.map(({ from }) => from))],
+    ['until the first batch', Math.min(ended, ...moves.map(({ from }) => from))],
+    ['until the last batch ended', lastMoved],
+    ['record', ended],
+    ['delivery and exit', startedAt + wallMs],
+  ];
+  let last = startedAt;
+  return Object.fromEntries(
+    marks.map(([name, at]) => {
+      const took = at - last;
+      last = at;
+      return [name, took];
+    }),
+  );
 }

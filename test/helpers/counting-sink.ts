@@ -18,8 +18,6 @@ export interface SinkCounts {
   /** Keys that were written more than once. */
   twice: number;
   digest: string;
-  /** The most PutObject requests that were open at once. */
-  mostOpen: number;
   /** Unix time of the first PutObject, ms; 0 before it. */
   firstAt: number;
 }
@@ -55,16 +53,14 @@ export async function startCountingSink(keys: number): Promise<CountingSink> {
 class Sink {
   private heads = 0;
   private refused = 0;
-  private open = 0;
-  private mostOpen = 0;
   private firstAt = 0;
 
   constructor(readonly tally: KeyTally) {}
 
   counts(): SinkCounts {
-    const { heads, refused, mostOpen, firstAt } = this;
+    const { heads, refused, firstAt } = this;
     const { total, distinct, twice, digest } = this.tally;
-    return { puts: total, heads, refused, distinct, twice, digest, mostOpen, firstAt };
+    return { puts: total, heads, refused, distinct, twice, digest, firstAt };
   }
 
   serve(request: IncomingMessage, response: ServerResponse): void {
@@ -80,12 +76,9 @@ class Sink {
 
   /** An object is there once its whole body is: a request that is cut off leaves nothing. */
   private put(name: string, request: IncomingMessage, response: ServerResponse): void {
-    this.open += 1;
-    this.mostOpen = Math.max(this.mostOpen, this.open);
     if (this.firstAt === 0) this.firstAt = Date.now();
     let size = 0;
     request.on('data', (chunk: Buffer) => (size += chunk.length));
-    request.on('close', () => (this.open -= 1));
     request.on('end', () => {
       this.tally.add(name, size);
       const crc32 = request.headers['x-amz-checksum-crc32'];
