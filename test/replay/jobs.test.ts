@@ -38,16 +38,11 @@ describe('histories of jobs', () => {
 
   it.each([
     ['rows of large files are not settled', `await this.settle(file, outcome);`, '', 'completed'],
+    ['what was carried over is not settled', `await this.settle(left, outcome);`, '', 'continued-last'],
     [
-      'what was carried over is not followed',
-      `this.carried = [...carried];`,
-      'this.carried = [];',
-      'continued-last',
-    ],
-    [
-      'a cancel leaves uploads behind',
-      `await this.sending?.large.stop();`,
-      'await this.open();',
+      'a cancel is not written down',
+      `await this.close(context`,
+      `await this.open(context`,
       'cancelled-by-signal',
     ],
     ['it would go on for ever', `historyLength >= maxEvents`, 'false', 'continued-first'],
