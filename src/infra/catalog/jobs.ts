@@ -226,13 +226,18 @@ export async function deleteJob(db: Queryable, id: string): Promise<boolean> {
   });
   const no = rows[0]?.no;
   if (no === undefined) return false;
-  for (;;) {
-    const { rowCount } = await query(db, 'deleteJob', {
-      text: `DELETE FROM files WHERE upload_job_id = $1 AND path IN (
-        SELECT path FROM files WHERE upload_job_id = $1 ORDER BY path LIMIT ${DELETE_SLICE})`,
-      values: [no],
+  // From the last path on, since the entries of rows just deleted still lie in the index before it.
+  for (let after: string | null = ''; after !== null;) {
+    const slice: { rows: { last: string | null }[] } = await query(db, 'deleteJob', {
+      text: `WITH slice AS (
+          SELECT path FROM files WHERE upload_job_id = $1 AND path > $2 ORDER BY path LIMIT ${DELETE_SLICE}
+        ), deleted AS (
+          DELETE FROM files f USING slice s WHERE f.upload_job_id = $1 AND f.path = s.path
+        )
+        SELECT max(path) AS last FROM slice`,
+      values: [no, after],
     });
-    if ((rowCount ?? 0) < DELETE_SLICE) break;
+    after = slice.rows[0]?.last ?? null;
   }
   await query(db, 'deleteJob', { text: 'DELETE FROM upload_jobs WHERE no = $1', values: [no] });
   return true;

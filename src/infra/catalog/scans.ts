@@ -64,7 +64,16 @@ export async function readManifest(
     // No path is empty, so the empty one is before all.
     values: [job, page.after ?? '', page.limit],
   });
-  return rows.map(({ size, mtime_ns, ...row }) => ({ ...row, size: numberOrNull(size), mtimeNs: mtime_ns }));
+  // Field by field: a spread costs as much as reading the row does.
+  return rows.map((row) => ({
+    path: row.path,
+    state: row.state,
+    size: numberOrNull(row.size),
+    mtimeNs: row.mtime_ns,
+    checksum: row.checksum,
+    gone: row.gone,
+    generation: row.generation,
+  }));
 }
 
 /**
@@ -98,4 +107,10 @@ export async function writeScan(pool: Pool, ref: JobRef, chunk: ScanChunk): Prom
       ],
     });
   });
+  if (chunk.done && chunk.found.pendingFiles >= WORTH_ANALYZING) {
+    // Until the server's own round finds the new rows, it would sort what an index has in order already.
+    await query(pool, 'writeScan', { text: 'ANALYZE files' });
+  }
 }
+
+const WORTH_ANALYZING = 5_000;
