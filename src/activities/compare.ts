@@ -2,7 +2,7 @@
 import { setImmediate as breathe } from 'node:timers/promises';
 import { bytesOf } from '../infra/sources/tree-names.js';
 import type { Tree, TreeEntry } from '../infra/sources/tree.js';
-import { ClosedFolders, type KnownFile, type Manifest, type ManifestRow } from './manifest.js';
+import { ClosedFolders, type Manifest, type ManifestRow } from './manifest.js';
 
 export interface Comparison {
   /** Something in the folder, and the row of its path if there is one. */
@@ -28,8 +28,8 @@ export async function compareFolder(
   const beginning = after === null ? '' : bytesOf(after);
   const closed = new ClosedFolders();
   const pause = createPause(signal);
-  const passRow = async (row: KnownFile): Promise<boolean> => {
-    if (closed.holds(row.order)) comparison.hidden(row);
+  const passRow = async (row: ManifestRow): Promise<boolean> => {
+    if (closed.holds(manifest.order)) comparison.hidden(row);
     else comparison.missed(row);
     manifest.advance();
     if (manifest.dry) await manifest.fill();
@@ -40,10 +40,10 @@ export async function compareFolder(
   for (const entry of tree) {
     if (entry.kind === 'closed') closed.add(entry.order);
     if (entry.order <= beginning) continue;
-    for (let row = manifest.first; row !== undefined && row.order < entry.order; row = manifest.first) {
+    for (let row = manifest.first; row !== undefined && manifest.order < entry.order; row = manifest.first) {
       if (!(await passRow(row))) return false;
     }
-    const row = manifest.first?.order === entry.order ? manifest.first : undefined;
+    const row = manifest.order === entry.order ? manifest.first : undefined;
     const work = comparison.met(entry, row);
     if (work !== undefined) await work;
     if (row !== undefined) manifest.advance();

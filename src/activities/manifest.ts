@@ -8,17 +8,14 @@ export type { ManifestRow } from '../infra/catalog/scans.js';
 
 const PAGE = 5_000;
 
-export interface KnownFile extends ManifestRow {
-  /** As `TreeEntry.order`. */
-  order: string;
-}
-
 /** A cursor over the rows of a job. While `dry` is false, `first` is the next row, or undefined at the end. */
 export class Manifest {
   private rows: ManifestRow[] = [];
   private at = 0;
   private next: Promise<ManifestRow[]> | undefined;
-  first: KnownFile | undefined;
+  first: ManifestRow | undefined;
+  /** What the path of `first` sorts by, as `TreeEntry.order`. */
+  order = '';
   dry = true;
 
   /** `after`: a path; null for the beginning. */
@@ -49,8 +46,8 @@ export class Manifest {
 
   private show(): void {
     const row = this.rows[this.at];
-    // The page was handed over, and is not needed a second time.
-    this.first = row === undefined ? undefined : Object.assign(row, { order: bytesOf(row.path) });
+    this.first = row;
+    if (row !== undefined) this.order = bytesOf(row.path);
     if (row === undefined && this.next !== undefined) this.dry = true;
   }
 

@@ -97,7 +97,8 @@ export class ChunkBuilder {
       gone: this.gonePaths,
       back: this.backPaths,
       batches: this.closed,
-      openBatch: this.open,
+      // It grows while the chunk is being written.
+      openBatch: this.open === null ? null : { ...this.open },
       found: { ...this.sums },
     };
     this.follows = cursor;

@@ -39,7 +39,9 @@ class Slice implements Comparison {
   private chunk!: ChunkBuilder;
   private tree!: Tree;
   private cursor: string | null = null;
-  private written: string | null = null;
+  /** The cursor of the last chunk. */
+  private taken: string | null = null;
+  private writing: Promise<void> = Promise.resolve();
   private writtenAt = this.startedAt;
   private pendingBefore = 0;
 
@@ -59,17 +61,20 @@ class Slice implements Comparison {
     if (row === undefined)
       throw new LongshoreError('NotFound', `there is no job number ${job}`, { op: 'scan' });
     this.definition = row.definition;
-    this.cursor = this.written = progress.cursor;
+    this.cursor = this.taken = progress.cursor;
     this.pendingBefore = progress.found.pendingFiles;
     const after = progress.cursor;
     const manifest = new Manifest(db, job, after);
     this.tree = await openJobTree(roots, this.definition, { after, now: this.now }, manifest);
     try {
       const done = await compareFolder({ tree: this.tree, manifest, after }, this, this.attempt.stopSignal);
-      if (done || this.cursor !== this.written) await this.write({ last: true, done });
+      if (done || this.cursor !== this.taken) await this.write({ last: true, done });
+      await this.writing;
       return this.answer(done);
     } finally {
       this.tree.close();
+      // What ended the walk is told; a write must not go on beside the next attempt.
+      await Promise.allSettled([this.writing]);
     }
   }
 
@@ -132,10 +137,14 @@ class Slice implements Comparison {
     return performance.now() - this.startedAt < SLICE_MS;
   }
 
+  /** One chunk is written while the next one is found. */
   private async write(end: { last: boolean; done: boolean }): Promise<void> {
+    await this.writing;
     this.attempt.fence();
-    await writeScan(this.deps.db, this.input, this.chunk.take(this.cursor, end));
-    this.written = this.cursor;
+    this.writing = writeScan(this.deps.db, this.input, this.chunk.take(this.cursor, end));
+    // Its failure is met by the next write, or at the end.
+    this.writing.catch(() => undefined);
+    this.taken = this.cursor;
     this.writtenAt = performance.now();
   }
 
