@@ -1,6 +1,7 @@
 /**
- * `npm run demo`: an upload on a real stack, its worker killed hard in the middle, and the proof that what arrived is what
- * was sent. `-- --keep` leaves the stack up, `-- --size 2GiB` sends more. Exits with 1 when anything does not match.
+ * `npm run demo`: an upload on a real stack, its worker killed hard in the middle, then a folder whose changes a monitor
+ * picks up, and the proof that what arrived is what was sent. `-- --keep` leaves the stack up, `-- --size 2GiB` sends more.
+ * Exits with 1 when anything does not match.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -14,6 +15,7 @@ import { loadConfig, parseSize, type Config } from '../src/infra/config.js';
 import { createObjectStore } from '../src/infra/s3/index.js';
 import type { ObjectStore } from '../src/infra/s3/store.js';
 import { demoEnvironment, hashOf, makeFile, makeFolder, removeFolder, untilSignal } from './demo/machine.js';
+import { concludeJob, JOB_ID, playJob } from './demo/job.js';
 import { Narrator, mebibytes, percent } from './demo/narrator.js';
 import { startPut, type Put, type PutResult } from './demo/put.js';
 import { PartsWatch } from './demo/parts-watch.js';
@@ -22,6 +24,7 @@ import { PartsWatch } from './demo/parts-watch.js';
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
 const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
+const NODE_MODULES = fileURLToPath(new URL('../node_modules', import.meta.url));
 const KEY = 'demo/random.bin';
 const ID = 'demo';
 /** Where in the upload the worker is killed. */
@@ -99,8 +102,10 @@ async function demo(options: Options, tell: Narrator, signal: AbortSignal): Prom
     const store = createObjectStore(config.s3);
     let right: boolean;
     try {
-      const outcome = await play({ stack, guard, env, config, client, store, tell, signal }, folder, options);
+      const scene = { stack, guard, env, config, client, store, tell, signal };
+      const outcome = await play(scene, folder, options);
       right = conclude(outcome, options, tell);
+      right = (await playFolder(scene, folder)) && right;
     } finally {
       store.close();
       await client.close();
@@ -147,6 +152,19 @@ async function play(scene: Scene, folder: string, { size }: Options): Promise<Ou
   } finally {
     await put.stop();
   }
+}
+
+/** False when something is not as it must be. */
+async function playFolder(scene: Scene, parent: string): Promise<boolean> {
+  const { store, config, env, guard, tell, signal } = scene;
+  const outcome = await playJob({
+    ...{ tell, signal, parent, from: NODE_MODULES },
+    command: { cli: CLI, dataDir: config.dataDir, env, guard },
+    place: { store, bucket: UPLOADS_BUCKET, prefix: `demo/folder/` },
+  });
+  const faults = concludeJob(outcome, tell);
+  for (const fault of faults) tell.fault(fault);
+  return faults.length === 0;
 }
 
 async function killInTheMiddle(scene: Scene, put: Put, watch: PartsWatch, size: number): Promise<Killed> {
@@ -250,6 +268,7 @@ async function keepUp(stack: Stack, tell: Narrator, signal: AbortSignal): Promis
     ['worker', `pid ${workerOf(stack).pid}`],
     ['data', stack.dataDir],
     ['try', `npx longshore list --data-dir ${stack.dataDir}`],
+    ['', `npx longshore status ${JOB_ID} --data-dir ${stack.dataDir}`],
   ]);
   tell.step('The stack stays up until Ctrl-C; its data goes with it');
   await untilSignal(signal);
@@ -271,7 +290,7 @@ async function main(): Promise<number> {
   const tell = new Narrator((line) => console.log(line));
   try {
     const options = readOptions(process.argv.slice(2));
-    tell.title('Longshore: an upload that survives kill -9');
+    tell.title('Longshore: an upload that survives kill -9, and a folder that is kept up to date');
     const right = await demo(options, tell, stopping.signal);
     tell.end(right ? 'Everything matches.' : 'Something does not match.');
     if (!options.keep)
