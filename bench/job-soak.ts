@@ -31,12 +31,18 @@ export async function benchSoak({ minutes, scale, signal, log }: BenchOptions): 
         2_000,
       );
       log(`soaking for ${(seconds / 60).toFixed(1)} minutes`);
-      const over = AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)]);
+      const time = new AbortController();
+      const timer = setTimeout(() => time.abort(), seconds * 1000);
+      signal.addEventListener('abort', () => time.abort(), { once: true });
+      const over = time.signal;
       const [changes, asked, uploads] = await Promise.all([
         change(scene, over),
         ask(api.url, over),
         uploadAgainAndAgain(scene, over),
-      ]);
+      ]).finally(() => {
+        clearTimeout(timer);
+        time.abort();
+      });
       signal.throwIfAborted();
       const figures = { seconds, changes, ...asked, uploads, trends: sampler.stop() };
       for (const line of linesOf(figures)) console.log(line);
