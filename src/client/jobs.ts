@@ -23,7 +23,7 @@ import {
 } from '../core/jobs.js';
 import { JOB_STATES, type JobState } from '../core/states.js';
 import { cancelSignal, pauseSignal, resumeSignal } from '../core/uploads.js';
-import { validateInterval, validateJob, validateLimits } from '../core/validate-jobs.js';
+import { validateJob, validateLimits, validateMonitor } from '../core/validate-jobs.js';
 import { deleteJob, getJob, insertJob, setMonitored, type JobRow } from '../infra/catalog/jobs.js';
 import type { Queryable } from '../infra/catalog/pool.js';
 import type { TemporalConfig } from '../infra/config.js';
@@ -72,7 +72,8 @@ export interface JobView {
 }
 
 /** On and off; a number is on, with so many seconds between two looks. */
-export type MonitorSetting = boolean | number | { enabled: boolean; interval?: number | undefined };
+export type MonitorSetting =
+  boolean | number | { enabled: boolean; interval?: number | undefined; stability?: number | undefined };
 
 const DEFAULT_INTERVAL_S = 60;
 /** As long as a deletion waits for the run that it stopped. */
@@ -153,17 +154,21 @@ export class JobsClient {
 
   /** Looks at the folder from now on, or no more. Repeating it is harmless. Throws NotFound, InvalidInput. */
   async setMonitor(id: string, setting: MonitorSetting, db: Queryable): Promise<void> {
-    const given = typeof setting === 'object' ? setting : { enabled: setting !== false };
-    const asked = typeof setting === 'number' ? setting : 'interval' in given ? given.interval : undefined;
-    if (asked !== undefined) validateInterval(asked);
+    const given = settingOf(setting);
+    validateMonitor(given);
     const { no: job, definition } = await this.row(id, db);
     if (!given.enabled) {
       await setMonitored(db, id, false);
       await this.speak('unmonitor', () => removeMonitorSchedule(this.client, id));
       return;
     }
+    const { interval: asked, stability } = given;
+    const times = {
+      ...(asked === undefined ? {} : { interval: asked }),
+      ...(stability === undefined ? {} : { stability }),
+    };
     // First the row: a look that finds it off takes the schedule away.
-    await setMonitored(db, id, true);
+    await setMonitored(db, id, true, times);
     const interval = asked ?? definition.monitor.interval ?? DEFAULT_INTERVAL_S;
     const input = { id, job, root: definition.source.root };
     await this.speak('monitor', () => putMonitor(this.client, { input, definition, interval }));
@@ -307,6 +312,11 @@ export class JobsClient {
 function unlessGone(error: unknown): undefined {
   if (error instanceof LongshoreError && ['NotFound', 'NotRunning'].includes(error.code)) return undefined;
   throw error;
+}
+
+function settingOf(setting: MonitorSetting): Exclude<MonitorSetting, boolean | number> {
+  if (typeof setting === 'object') return setting;
+  return typeof setting === 'number' ? { enabled: true, interval: setting } : { enabled: setting };
 }
 
 function conflict(id: string): LongshoreError {

@@ -110,7 +110,13 @@ function validateRange(what: string, least: number | undefined, most: number | u
   }
 }
 
-function validateMonitor({ interval, stability }: JobMonitoring): void {
+/** Throws InvalidInput. */
+export function validateMonitor({
+  interval,
+  stability,
+}: {
+  [Time in 'interval' | 'stability']?: JobMonitoring[Time] | undefined;
+}): void {
   if (interval !== undefined) validateInterval(interval);
   if (stability !== undefined && !isWhole(stability, 0, MAX_INTERVAL_S)) {
     throw invalid(`a stability of ${stability} seconds makes no sense`);

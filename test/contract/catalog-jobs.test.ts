@@ -250,6 +250,18 @@ describe('lists', () => {
     await expect(ids({ limit: 1001 })).rejects.toMatchObject({ code: 'InvalidInput' });
   });
 
+  test('times of the monitor become part of the definition, and leave the rest alone', async () => {
+    await insertJob(db.pool, 'inst', newJob('a'));
+    const before = await job('a');
+    await setMonitored(db.pool, 'a', true, { interval: 7, stability: 2 });
+    await setMonitored(db.pool, 'a', true, { interval: 8 });
+    await setMonitored(db.pool, 'a', false);
+    const { definition: now, fingerprint, monitored } = await job('a');
+    const monitor = { ...before.definition.monitor, interval: 8, stability: 2 };
+    expect(now).toEqual({ ...before.definition, monitor });
+    expect([fingerprint, monitored]).toEqual([before.fingerprint, false]);
+  });
+
   test('the monitor leaves its time', async () => {
     const { job: no } = await aRun(db.pool, 'a');
     expect((await job('a')).checkedAt).toBeNull();

@@ -218,12 +218,14 @@ describe('with a worker', () => {
   });
 
   test('sync sees changes, asks before it deletes much, and ends with unmonitor', async () => {
-    const sync = await longshore.call(
-      ...['sync', folder, to(), '--id', id, '--interval', '1s', '--stability', '1s', '--delete', '--json'],
-    );
+    await upload('--delete');
+    const times = ['--interval', '1s', '--stability', '1s'];
+    const sync = await longshore.call('sync', folder, to(), '--id', id, '--delete', '--json', ...times);
     expect(sync.code).toBe(EXIT.ok);
+    expect(sync.lines[0]).toMatchObject({ how: 'sync' });
     await write('later.txt', 'later');
-    await eventually(() => readFile(longshore.object(`${id}/later.txt`), 'utf8'), { timeout: 60_000 });
+    // Less than a minute: the interval that was asked for is kept by the run that came with it.
+    await eventually(() => readFile(longshore.object(`${id}/later.txt`), 'utf8'), { timeout: 30_000 });
 
     await rename(join(folder, 'd1'), `${folder}.d1`);
     await rename(join(folder, 'd2'), `${folder}.d2`);

@@ -1,12 +1,13 @@
 /** The folder of a job as this machine sees it. */
-import { closeSync, readSync, realpathSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { crc32 } from '@node-rs/crc32';
 import { LongshoreError } from '../../core/errors.js';
 import type { JobDefinition } from '../../core/jobs.js';
 import { MiB } from '../../core/limits.js';
 import { createFilter } from '../../infra/sources/filter.js';
-import { systemCode } from '../../infra/sources/file-open.js';
-import { Tree, type TreeEntry } from '../../infra/sources/tree.js';
+import type { Roots } from '../../infra/sources/file-open.js';
+import { openTree } from '../../infra/sources/tree-root.js';
+import type { Tree, TreeEntry } from '../../infra/sources/tree.js';
 
 export interface SeenFile {
   kind: 'file';
@@ -20,20 +21,17 @@ export interface SeenFile {
   checksum?: () => string;
 }
 
-export type Seen = SeenFile | { kind: 'skipped' | 'failed' | 'unfit'; path: string; order: string };
+/** `closed`: what is below is not known. */
+export type Seen =
+  SeenFile | { kind: 'skipped' | 'failed' | 'unfit' | 'closed'; path: string; order: string };
 
 /** undefined when this machine has no such root, or may not read the folder. */
-export function openFolderHere(
-  roots: Readonly<Record<string, string>>,
-  definition: JobDefinition,
-): AsyncIterable<Seen> | undefined {
-  const { source, filter } = definition;
-  const root = Object.hasOwn(roots, source.root) ? roots[source.root] : undefined;
-  if (root === undefined) return undefined;
+export async function openFolderHere(
+  roots: Roots,
+  { source, filter }: JobDefinition,
+): Promise<AsyncIterable<Seen> | undefined> {
   try {
-    const tree = new Tree({
-      root: realpathSync(root),
-      path: source.path,
+    const tree = await openTree(roots, source, {
       after: null,
       filter: createFilter(filter, Date.now()),
       follow: filter.symlinks === 'follow',
@@ -41,11 +39,13 @@ export function openFolderHere(
     });
     return entriesOf(tree);
   } catch (error) {
-    if (error instanceof LongshoreError) throw error;
-    if (['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP'].includes(systemCode(error))) return undefined;
+    if (error instanceof LongshoreError && ELSEWHERE.has(error.code)) return undefined;
     throw error;
   }
 }
+
+/** What a worker may know better. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['RootUnavailable', 'SourceNotFound', 'SourceDenied']);
 
 async function* entriesOf(tree: Tree): AsyncGenerator<Seen> {
   for (const entry of tree) {
@@ -65,7 +65,6 @@ function seenOf(tree: Tree, entry: TreeEntry): Seen | undefined {
     case 'empty':
       return { kind: 'file', path, order, size: 0, mtimeNs: mtimeNs === null ? null : String(mtimeNs) };
     case 'closed':
-      return { kind: 'failed', path, order };
     case 'unfit':
     case 'skipped':
     case 'failed':

@@ -34,7 +34,7 @@ export async function dryRun(
     const row = await catalog.row(request.id);
     const known = manifestOf(catalog, row?.no);
     const seen =
-      openFolderHere(config.roots, request.definition) ?? seenByWorker(io, config, catalog, request);
+      (await openFolderHere(config.roots, request.definition)) ?? seenByWorker(io, config, catalog, request);
     const sums = await compare(seen, known, request.definition.compare === 'checksum', (file) => {
       if (quiet) return;
       const { path, size } = file;
@@ -69,17 +69,22 @@ async function compare(
   goes: (file: SeenFile) => void,
 ): Promise<Sums> {
   const sums: Sums = { files: 0, bytes: 0, unchanged: 0, skipped: 0, failed: 0, gone: 0 };
+  const missed = (row: ManifestRow, closed: string | undefined): void => {
+    const hidden = closed !== undefined && bytesOf(row.path).startsWith(closed);
+    if (!hidden && (row.state === 'UPLOADED' || row.gone)) sums.gone += 1;
+  };
+  let closed: string | undefined;
   let row = await known.next();
   for await (const entry of seen) {
-    while (row.done !== true && bytesOf(row.value.path) < entry.order) {
-      sums.gone += isObject(row.value) ? 1 : 0;
-      row = await known.next();
+    for (; row.done !== true && bytesOf(row.value.path) < entry.order; row = await known.next()) {
+      missed(row.value, closed);
     }
     const there = row.done !== true && bytesOf(row.value.path) === entry.order ? row.value : undefined;
     if (there !== undefined) row = await known.next();
+    if (entry.kind === 'closed') closed = entry.order;
     if (entry.kind !== 'file') {
       // What the filter leaves out counts for nothing, but is not gone.
-      if (entry.kind !== 'unfit') sums[entry.kind] += 1;
+      if (entry.kind !== 'unfit') sums[entry.kind === 'closed' ? 'failed' : entry.kind] += 1;
     } else if (there !== undefined && isSame(entry, there, checksums)) {
       sums.unchanged += 1;
     } else {
@@ -88,12 +93,8 @@ async function compare(
       goes(entry);
     }
   }
-  for (; row.done !== true; row = await known.next()) sums.gone += isObject(row.value) ? 1 : 0;
+  for (; row.done !== true; row = await known.next()) missed(row.value, closed);
   return sums;
-}
-
-function isObject({ state, gone }: ManifestRow): boolean {
-  return state === 'UPLOADED' || gone;
 }
 
 function isSame(file: SeenFile, row: ManifestRow, checksums: boolean): boolean {

@@ -81,11 +81,14 @@ function essence({ monitor: _, sourceFolder: __, apiKey: ___, ...rest }: JobDefi
 async function monitor(
   client: LongshoreClient,
   catalog: JobCatalog,
-  row: JobRow,
-  { monitor: { interval } }: JobDefinition,
+  { id, monitored, definition }: JobRow,
+  { monitor: { interval, stability } }: JobDefinition,
 ): Promise<void> {
-  if (row.monitored && (interval === undefined || interval === row.definition.monitor.interval)) return;
-  await client.jobs.setMonitor(row.id, interval ?? true, await catalog.pool());
+  const kept = definition.monitor;
+  const same =
+    (interval ?? kept.interval) === kept.interval && (stability ?? kept.stability) === kept.stability;
+  if (monitored && same) return;
+  await client.jobs.setMonitor(id, { enabled: true, interval, stability }, await catalog.pool());
 }
 
 function conflict({ id, sourceFolder, definition: { destination } }: JobRow): LongshoreError {

@@ -193,12 +193,18 @@ export async function setLimits(db: Queryable, id: string, limits: Partial<JobLi
   return rowCount === 1;
 }
 
-/** False when there is no such job. */
-export async function setMonitored(db: Queryable, id: string, on: boolean): Promise<boolean> {
+/** `times` become part of the definition, which later runs go by; its fingerprint stays. False when there is no such job. */
+export async function setMonitored(
+  db: Queryable,
+  id: string,
+  on: boolean,
+  times: Pick<JobDefinition['monitor'], 'interval' | 'stability'> = {},
+): Promise<boolean> {
   const { rowCount } = await query(db, 'setMonitored', {
     name: 'set-monitored',
-    text: 'UPDATE upload_jobs SET monitored = $2, updated_at = now() WHERE id = $1',
-    values: [id, on],
+    text: `UPDATE upload_jobs SET monitored = $2, updated_at = now(),
+      definition = jsonb_set(definition, '{monitor}', (definition -> 'monitor') || $3::jsonb) WHERE id = $1`,
+    values: [id, on, JSON.stringify(times)],
   });
   return rowCount === 1;
 }
