@@ -10,7 +10,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { buildPrograms } from './build/programs.mjs';
@@ -18,7 +17,7 @@ import { buildPrograms } from './build/programs.mjs';
 const root = join(import.meta.dirname, '..');
 const PARTS = ['programs', 'workflows', 'traced'];
 
-const TRACER = '@temporalio/interceptors-opentelemetry/lib/workflow-interceptors';
+const TRACER = join(root, 'src/workflows/tracing.ts');
 
 /** Builds dist/workflows.js, or dist/workflows-traced.js, unless it is up to date. Says whether it did. */
 export async function buildWorkflows({ force = false, traced = false } = {}) {
@@ -31,7 +30,7 @@ export async function buildWorkflows({ force = false, traced = false } = {}) {
   if (!force && existsSync(bundle) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === hash)
     return false;
   const { bundleWorkflowCode } = await import('@temporalio/worker');
-  const workflowInterceptorModules = traced ? [createRequire(import.meta.url).resolve(TRACER)] : [];
+  const workflowInterceptorModules = traced ? [TRACER] : [];
   const options = { workflowsPath: entry, workflowInterceptorModules, logger: quietLogger() };
   const { code } = await bundleWorkflowCode(options);
   await mkdir(join(root, 'dist'), { recursive: true });

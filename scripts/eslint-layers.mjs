@@ -18,6 +18,16 @@ export const LAYERS = {
     builtins: false,
     packages: ['@temporalio/workflow', '@temporalio/common'],
   },
+  'workflows/tracing': {
+    imports: [],
+    builtins: false,
+    packages: [
+      '@opentelemetry/api',
+      '@opentelemetry/sdk-trace-base',
+      '@temporalio/interceptors-opentelemetry',
+      '@temporalio/workflow',
+    ],
+  },
   activities: { imports: ['core', 'infra'] },
   infra: { imports: ['core'] },
   workers: { imports: ['core', 'infra', 'activities', 'workflows'] },

@@ -1,5 +1,5 @@
 /** What a worker process tells about itself: metrics at its health port, and traces when they are asked for. */
-import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import type { WorkflowClientInterceptor } from '@temporalio/client';
 import type { TelemetryOptions, WorkerOptions } from '@temporalio/worker';
 import type { Config } from '../infra/config.js';
@@ -71,7 +71,5 @@ async function tracedOptions(
 
 /** For workers that run sources: the built bundle has it inside. */
 export function workflowTracer(): string {
-  return createRequire(import.meta.url).resolve(
-    '@temporalio/interceptors-opentelemetry/lib/workflow-interceptors',
-  );
+  return fileURLToPath(new URL('../workflows/tracing.ts', import.meta.url));
 }

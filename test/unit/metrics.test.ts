@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LongshoreError } from '../../src/core/errors.js';
 import { loadConfig } from '../../src/infra/config.js';
 import { metered } from '../../src/infra/s3/metered.js';
@@ -7,6 +7,7 @@ import { retrying } from '../../src/infra/s3/retrying.js';
 import type { ObjectStore } from '../../src/infra/s3/store.js';
 import type { StoreMeter } from '../../src/infra/telemetry/meter.js';
 import { createMetrics } from '../../src/infra/telemetry/metrics.js';
+import { RunIds } from '../../src/workflows/tracing.js';
 
 const tmp = '/nowhere';
 const never = new AbortController().signal;
@@ -141,6 +142,26 @@ describe('traces', () => {
     ],
   ])('by %s', (_what, env, expected) => {
     expect(telemetry(env)).toEqual(expected);
+  });
+});
+
+describe('ids of spans in workflows', () => {
+  it('differ by run, are the same again, and take nothing of what workflow code takes', () => {
+    const random = vi.spyOn(Math, 'random');
+    const idsOf = (run: string): string[] => {
+      const ids = new RunIds(() => run);
+      return [ids.generateTraceId(), ...Array.from({ length: 5000 }, () => ids.generateSpanId())];
+    };
+    const [one, other] = [
+      idsOf('01a1fe57-6a01-7144-9605-71fd245ff48b'),
+      idsOf('01a1fe57-6a01-7144-9605-71fd245ff48c'),
+    ];
+    expect(random).not.toHaveBeenCalled();
+    random.mockRestore();
+    expect(idsOf('01a1fe57-6a01-7144-9605-71fd245ff48b')).toEqual(one);
+    expect(new Set([...one, ...other]).size).toBe(10_002);
+    expect(one[0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(one[1]).toMatch(/^[0-9a-f]{16}$/);
   });
 });
 

@@ -17,7 +17,7 @@ export interface Tracing {
   processor: SpanProcessor;
   /** For `LongshoreClient.connect` and every other Temporal client of the process. */
   client: WorkflowClientInterceptor;
-  /** Sends what is left. */
+  /** Sends what is left; what cannot be sent is warned of. */
   shutdown(): Promise<void>;
 }
 
@@ -37,7 +37,7 @@ export function startTracing(
   const provider = new BasicTracerProvider({ resource, spanProcessors: [processor] });
   provider.register({ contextManager: new AsyncLocalStorageContextManager().enable() });
   const shutdown = async (): Promise<void> => {
-    await provider.shutdown();
+    await provider.shutdown().catch((error: unknown) => warn(scrub(`tracing: ${String(error)}`)));
     trace.disable();
     context.disable();
     propagation.disable();
