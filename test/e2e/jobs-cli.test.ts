@@ -1,6 +1,6 @@
 /** Upload jobs on the command line, against the real stack, as people and scripts use them. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { EXIT } from '../../src/core/errors.js';
@@ -130,11 +130,18 @@ describe('with a worker', () => {
   });
 
   test('a dry run of a folder that only workers read says the same, and leaves no job', async () => {
+    // Whole milliseconds: what `utimes` can give back.
+    const mtime = new Date('2026-01-02T03:04:05Z');
+    await utimes(join(folder, 'd2', 'f2.bin'), mtime, mtime);
     await upload();
     await write('d0/f0.bin', 'changed');
     await rm(join(folder, 'd1', 'f1.bin'));
     const here = await upload('--dry-run');
     expect(here.last).toMatchObject({ files: 1, bytes: 7, unchanged: 38, gone: 1 });
+    await write('d2/f2.bin', randomBytes(502));
+    await utimes(join(folder, 'd2', 'f2.bin'), mtime, mtime);
+    expect((await upload('--dry-run')).last).toMatchObject({ files: 1, unchanged: 38 });
+    expect((await upload('--dry-run', '--checksum')).last).toMatchObject({ files: 2, unchanged: 37 });
     // The root has another place here, where nothing is: only the worker finds the folder.
     longshore.env = { LONGSHORE_ROOTS: 'host=/no/such/place' };
     const there = await longshore

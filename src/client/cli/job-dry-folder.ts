@@ -1,9 +1,7 @@
 /** The folder of a job as this machine sees it. */
-import { closeSync, readSync } from 'node:fs';
-import { crc32 } from '@node-rs/crc32';
+import { differsInContent } from '../../activities/content.js';
 import { LongshoreError } from '../../core/errors.js';
 import type { JobDefinition } from '../../core/jobs.js';
-import { MiB } from '../../core/limits.js';
 import { createFilter } from '../../infra/sources/filter.js';
 import type { Roots } from '../../infra/sources/file-open.js';
 import { openTree } from '../../infra/sources/tree-root.js';
@@ -17,8 +15,8 @@ export interface SeenFile {
   size: number;
   /** Nanoseconds since 1970, decimal. */
   mtimeNs: string | null;
-  /** `crc32:<base64>`; to be asked before the next one is taken. Left out where the contents cannot be read. */
-  checksum?: () => string;
+  /** From what was sent with `checksum`; to be asked before the next one is taken. Left out where nobody can read it here. */
+  differs?: (checksum: string | null) => Promise<boolean>;
 }
 
 /** `closed`: what is below is not known. */
@@ -54,13 +52,16 @@ async function* entriesOf(tree: Tree): AsyncGenerator<Seen> {
   }
 }
 
+/** Ctrl-C ends a dry run as it ends any command that has started nothing. */
+const NEVER = new AbortController().signal;
+
 function seenOf(tree: Tree, entry: TreeEntry): Seen | undefined {
   const { kind, path, order, size, mtimeNs } = entry;
   switch (kind) {
     case 'file':
       return {
         ...{ kind, path, order, size: size ?? 0, mtimeNs: mtimeNs === null ? null : String(mtimeNs) },
-        checksum: () => checksumOf(tree),
+        differs: (checksum) => differsInContent(tree, entry, checksum, NEVER),
       };
     case 'empty':
       return { kind: 'file', path, order, size: 0, mtimeNs: mtimeNs === null ? null : String(mtimeNs) };
@@ -69,22 +70,5 @@ function seenOf(tree: Tree, entry: TreeEntry): Seen | undefined {
     case 'skipped':
     case 'failed':
       return { kind, path, order };
-  }
-}
-
-/** Of the file that the walk is at. */
-function checksumOf(tree: Tree): string {
-  const buffer = Buffer.allocUnsafe(MiB);
-  const fd = tree.open();
-  try {
-    let sum = 0;
-    for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer)) {
-      sum = crc32(buffer.subarray(0, read), sum);
-    }
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32BE(sum);
-    return `crc32:${bytes.toString('base64')}`;
-  } finally {
-    closeSync(fd);
   }
 }

@@ -85,7 +85,7 @@ async function compare(
     if (entry.kind !== 'file') {
       // What the filter leaves out counts for nothing, but is not gone.
       if (entry.kind !== 'unfit') sums[entry.kind === 'closed' ? 'failed' : entry.kind] += 1;
-    } else if (there !== undefined && isSame(entry, there, checksums)) {
+    } else if (there !== undefined && (await isSame(entry, there, checksums))) {
       sums.unchanged += 1;
     } else {
       sums.files += 1;
@@ -97,10 +97,11 @@ async function compare(
   return sums;
 }
 
-function isSame(file: SeenFile, row: ManifestRow, checksums: boolean): boolean {
-  if (row.state !== 'UPLOADED' || row.gone || row.size !== file.size) return false;
-  if (!checksums || row.checksum === null || file.checksum === undefined) return row.mtimeNs === file.mtimeNs;
-  return row.checksum === file.checksum();
+/** As the scan judges. */
+async function isSame(file: SeenFile, row: ManifestRow, checksums: boolean): Promise<boolean> {
+  if (row.state !== 'UPLOADED' || row.gone || row.size !== file.size || row.mtimeNs !== file.mtimeNs)
+    return false;
+  return !checksums || file.differs === undefined || !(await file.differs(row.checksum));
 }
 
 function conclude(io: Io, { id, definition }: JobRequest, sums: Sums): void {
