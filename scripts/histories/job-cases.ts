@@ -1,10 +1,9 @@
 /** What a job can live through: each case is recorded once, with activities that move no byte. */
 import { CancelledFailure, Context } from '@temporalio/activity';
-import { jobStatusQuery } from '../../src/core/jobs.js';
-import { approveSignal } from '../../src/core/jobs.js';
+import { approveSignal, jobStatusQuery } from '../../src/core/jobs.js';
 import { cancelSignal, pauseSignal, resumeSignal } from '../../src/core/uploads.js';
 import type { JobState } from '../../src/core/states.js';
-import type { JobBench, JobHandle } from '../../test/helpers/job-bench.js';
+import type { JobActivities, JobBench, JobHandle } from '../../test/helpers/job-bench.js';
 import { failing, until } from '../../test/helpers/upload-bench.js';
 
 export interface JobCase {
@@ -98,7 +97,7 @@ export const JOB_CASES: Readonly<Record<string, JobCase>> = {
 };
 
 /** The first two batches send nothing until they are told to stop. */
-function stopOnce(bench: JobBench): JobBench['activities']['uploadFiles'] {
+function stopOnce(bench: JobBench): JobActivities['uploadFiles'] {
   const begun = new Set<number>();
   return async ({ batch }) => {
     if (begun.size === 2) return bench.result();

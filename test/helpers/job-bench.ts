@@ -164,7 +164,7 @@ export class JobBench {
   }
 
   async serving<T>(body: () => Promise<T>): Promise<T> {
-    const activities = recorded(this.whole(), this.calls);
+    const activities = this.recorded();
     const common = {
       connection: this.env.nativeConnection,
       namespace: this.env.namespace,
@@ -183,6 +183,18 @@ export class JobBench {
     return await run();
   }
 
+  /** The activities; each call is noted. */
+  recorded(): JobActivities {
+    const noted = Object.entries(this.whole()).map(([name, activity]) => [
+      name,
+      (...args: never[]) => {
+        this.calls.push(name);
+        return (activity as (...args: never[]) => Promise<unknown>)(...args);
+      },
+    ]);
+    return Object.fromEntries(noted) as JobActivities;
+  }
+
   states(): string[] {
     return this.reports.map(({ state, phase }) => `${state} ${phase}`);
   }
@@ -190,17 +202,4 @@ export class JobBench {
   count(name: keyof JobActivities): number {
     return this.calls.filter((call) => call === name).length;
   }
-}
-
-/** The same activities; each call is noted. */
-export function recorded<A extends object>(activities: A, calls: string[]): A {
-  return Object.fromEntries(
-    Object.entries(activities).map(([name, activity]) => [
-      name,
-      (...args: never[]) => {
-        calls.push(name);
-        return (activity as (...args: never[]) => Promise<unknown>)(...args);
-      },
-    ]),
-  ) as A;
 }

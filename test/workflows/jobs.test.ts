@@ -1,6 +1,7 @@
 /** The workflows of jobs on their own, on the dev server: what they do with what their activities say. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CancelledFailure, Context } from '@temporalio/activity';
+import { Worker } from '@temporalio/worker';
 import { checkWorkflowId, jobWorkflowId, rootQueue, uploadWorkflowId } from '../../src/core/ids.js';
 import { approveSignal, jobStatusQuery, type JobMemo } from '../../src/core/jobs.js';
 import type { BatchInput, RegroupInput } from '../../src/core/job-steps.js';
@@ -8,6 +9,7 @@ import { cancelSignal, pauseSignal, resumeSignal } from '../../src/core/uploads.
 import { testNamespace, workflowBundle, type TestNamespace } from '../helpers/temporal.js';
 import { COUNTS, DEFINITION, JobBench, ROOT, type JobHandle } from '../helpers/job-bench.js';
 import { failing, failureOf, until, type BenchServer } from '../helpers/upload-bench.js';
+import { eventually } from '../helpers/wait.js';
 
 let temporal: TestNamespace;
 let env: BenchServer;
@@ -289,6 +291,21 @@ describe('uploadJob steered', () => {
       await handle.result();
     });
     await until(() => expect(bench.states().some((state) => state.startsWith('BLOCKED'))).toBe(true));
+  });
+
+  it('is BLOCKED once no worker has its root for a minute, and goes on by itself when one comes', async () => {
+    const bench = new JobBench(env);
+    bench.root = false;
+    await bench.run(async (handle) => {
+      const blocked = { state: 'BLOCKED', failure: { code: 'NoWorkerForSource' } };
+      await eventually(() => bench.reports.at(-1)?.state === 'BLOCKED', { timeout: 90_000 });
+      expect(bench.reports.at(-1)).toMatchObject(blocked);
+      const { nativeConnection: connection, namespace } = env;
+      const activities = bench.recorded();
+      const worker = await Worker.create({ connection, namespace, taskQueue: rootQueue(ROOT), activities });
+      await worker.runUntil(handle.result());
+    });
+    expect(bench.ends).toMatchObject([{ state: 'COMPLETED' }]);
   });
 
   it('lets no deletions go beyond the guard but with a person’s word', async () => {
