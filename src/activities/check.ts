@@ -1,5 +1,4 @@
 /** `checkFolder`: whether a monitored folder has anything to send. It only looks, and stops at the first change. */
-import type { JobDefinition } from '../core/jobs.js';
 import type { CheckAnswer, CheckInput } from '../core/job-steps.js';
 import { getJob, noteCheck } from '../infra/catalog/jobs.js';
 import type { TreeEntry } from '../infra/sources/tree.js';
@@ -8,14 +7,20 @@ import { compareFolder } from './compare.js';
 import { isQuiet, Manifest, sameFile, type ManifestRow } from './manifest.js';
 import { alreadyRefused, openJobTree, refusalOf, type ScanDeps } from './scan-rules.js';
 
-/** Seconds; as the job's own default says. */
-const DEFAULT_STABILITY = 5;
+export interface CheckDeps extends ScanDeps {
+  /** Seconds a change has to be left alone where the job does not say. */
+  stability: number;
+}
 
 /**
  * Goes by size and time alone, also where a job compares checksums: a look each minute must not read every file. What
  * failed as it is now is no change. Throws RootUnavailable and what else a scan throws.
  */
-export function createCheckFolder({ db, roots }: ScanDeps): (input: CheckInput) => Promise<CheckAnswer> {
+export function createCheckFolder({
+  db,
+  roots,
+  stability,
+}: CheckDeps): (input: CheckInput) => Promise<CheckAnswer> {
   return (input) =>
     attempting(async ({ stopSignal }) => {
       const row = await getJob(db, input.id);
@@ -23,7 +28,7 @@ export function createCheckFolder({ db, roots }: ScanDeps): (input: CheckInput) 
       const now = Date.now();
       const manifest = new Manifest(db, row.no, null);
       const tree = await openJobTree(roots, row.definition, { after: null, now }, manifest);
-      const look = createLook(row.definition, now);
+      const look = createLook(row.definition.monitor.stability ?? stability, now);
       try {
         const same = await compareFolder({ tree, manifest, after: null }, look, stopSignal);
         await noteCheck(db, row.no);
@@ -34,8 +39,7 @@ export function createCheckFolder({ db, roots }: ScanDeps): (input: CheckInput) 
     });
 }
 
-function createLook({ monitor }: JobDefinition, now: number) {
-  const quiet = monitor.stability ?? DEFAULT_STABILITY;
+function createLook(quiet: number, now: number) {
   let changed = false;
   return {
     met(entry: TreeEntry, row: ManifestRow | undefined): void {

@@ -25,7 +25,7 @@ export interface SenderDeps {
   outcomes: (onFailure: (error: unknown) => void) => OutcomeWriter<FileOutcome>;
 }
 
-/** Measured: more do not make it faster, with the server on the same machine or 5 ms away. */
+/** Requests of a batch in flight at once. */
 const LANES = 16;
 /** Buffers come in few sizes, so that they are used again. Larger files are streamed. */
 const BUFFER_SIZES = [64 * KiB, 256 * KiB, MiB, 4 * MiB];
@@ -49,6 +49,8 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'SourceUnavailable',
   'UploadConflict',
 ]);
+/** Passing, but a matter of one file. */
+const OWN: ReadonlySet<ErrorCode> = new Set(['SourceUnavailable', 'UploadConflict']);
 /** Final, but not the fault of a file. */
 const WHOLE: ReadonlySet<ErrorCode> = new Set([
   'NoSuchBucket',
@@ -138,8 +140,8 @@ export class FileSender {
     if (code === 'AccessDenied' && ++this.denied >= DENIALS && this.figures.uploaded === 0) return 'batch';
     if (verdict !== 'later') return verdict;
     const quiet = performance.now() - this.lastArrival;
-    // A disk that cannot read one file says nothing about the server.
-    if (tries >= TRIES && (quiet < RECENT_MS || code === 'SourceUnavailable')) return 'file';
+    // A disk that cannot read one file, or a key that cannot be written, says nothing about the server.
+    if (tries >= TRIES && (quiet < RECENT_MS || OWN.has(code))) return 'file';
     return quiet > PATIENCE_MS ? 'batch' : 'later';
   }
 

@@ -9,14 +9,16 @@
 import { LongshoreError } from './errors.js';
 
 export interface Glob {
+  /** Patterns that it stands for, as `{a,b}{c,d}` for four: what a match costs, besides its length. */
+  alternatives: number;
   matches(path: string): boolean;
   /** Whether anything under this folder can match; '' is where paths begin. */
   reaches(folder: string): boolean;
 }
 
 const MAX_PATTERN = 1024;
-/** Of `{a,b}{c,d}`: four. */
-const MAX_ALTERNATIVES = 256;
+/** Of one pattern, and of all that a job has together. */
+export const MAX_ALTERNATIVES = 256;
 
 type Part = '**' | ((name: string) => boolean);
 
@@ -27,6 +29,7 @@ export function createGlob(pattern: string): Glob {
   if (pattern.startsWith('/')) throw invalid(pattern, 'it begins with /, but paths are below the folder');
   const ways = expand(pattern, pattern).map((way) => partsOf(way, pattern));
   return {
+    alternatives: ways.length,
     matches: (path) => {
       const names = path.split('/');
       return ways.some((parts) => matchPath(parts, names));

@@ -1,5 +1,6 @@
 /** What can be said of a job's definition without looking at the world. The client asks first, the worker again. */
 import { LongshoreError } from './errors.js';
+import { createGlob, MAX_ALTERNATIVES } from './globs.js';
 import { ID_PATTERN } from './ids.js';
 import { checkKeyTemplate } from './job-keys.js';
 import type {
@@ -86,13 +87,20 @@ function validateDestination({ bucket, prefix, keyTemplate }: JobDestination): v
 }
 
 function validateFilter(filter: JobFilter): void {
+  let alternatives = 0;
   for (const globs of [filter.include ?? [], filter.exclude ?? []]) {
     if (globs.length > MAX_GLOBS) throw invalid(`${globs.length} globs; at most ${MAX_GLOBS} are taken`);
     for (const glob of globs) {
       if (glob === '' || glob.length > MAX_GLOB_LENGTH || glob.includes('\0')) {
         throw invalid(`a glob has 1 to ${MAX_GLOB_LENGTH} characters, none of them NUL`);
       }
+      alternatives += createGlob(glob).alternatives;
     }
+  }
+  if (alternatives > MAX_ALTERNATIVES) {
+    throw invalid(
+      `the globs have ${alternatives} alternatives together; at most ${MAX_ALTERNATIVES} are taken`,
+    );
   }
   validateRange('size', filter.minSize, filter.maxSize);
   validateRange('age', filter.minAge, filter.maxAge);

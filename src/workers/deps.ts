@@ -4,7 +4,7 @@ import { createOrchestrationActivities } from '../activities/catalog.js';
 import type { JobOrchestrationActivities, JobTransferActivities } from '../activities/jobs.js';
 import { createJobOrchestrationActivities } from '../activities/job-orchestration.js';
 import { createCheckBucket } from '../activities/bucket-check.js';
-import { createCheckFolder } from '../activities/check.js';
+import { createCheckFolder, type CheckDeps } from '../activities/check.js';
 import { createDeleteGone, createLookAtDeletions } from '../activities/deletions.js';
 import { mapFailures } from '../activities/failures.js';
 import { createUploadFiles, type UploadFilesDeps } from '../activities/files.js';
@@ -62,11 +62,14 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   });
   const transfer = {
     ...createTransferActivities({
-      ...{ store, sources, defaults, profile: config.serverProfile },
+      ...{ store, sources, defaults, limits, profile: config.serverProfile },
       buffers: createBufferPool(config.worker.memoryBudget),
       mustGrant: createMustGrant(db),
     }),
-    ...createJobTransferActivities({ db, store, roots, defaults, limits }),
+    ...createJobTransferActivities({
+      ...{ db, store, roots, defaults, limits },
+      stability: config.monitor.stability,
+    }),
   };
   const { installation, temporal, monitor } = config;
   const cancelRun = async (workflowId: string, runId: string): Promise<void> => {
@@ -86,7 +89,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
 }
 
 /** What reads a job's folder and moves its files. */
-function createJobTransferActivities(deps: UploadFilesDeps): JobTransferActivities {
+function createJobTransferActivities(deps: UploadFilesDeps & CheckDeps): JobTransferActivities {
   return mapFailures<JobTransferActivities>({
     scanFolder: createScanFolder(deps),
     checkFolder: createCheckFolder(deps),

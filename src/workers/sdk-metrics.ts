@@ -16,7 +16,14 @@ export async function openSdkMetrics(): Promise<SdkMetrics> {
   const address = `${LOOPBACK}:${await freePort()}`;
   return {
     options: {
-      metrics: { prometheus: { bindAddress: address, countersTotalSuffix: true, unitSuffix: true } },
+      metrics: {
+        prometheus: {
+          bindAddress: address,
+          countersTotalSuffix: true,
+          unitSuffix: true,
+          useSecondsForDurations: true,
+        },
+      },
     },
     text: async () => {
       const timeouts = { headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS };

@@ -113,7 +113,7 @@ const rows = async (): Promise<Row[]> =>
   (await db.pool.query<Row>('SELECT path, state, gone, failure_code, generation FROM files ORDER BY path'))
     .rows;
 const check = ({ job }: JobRef): Promise<CheckAnswer> =>
-  asActivity(createCheckFolder(deps()), { id: 'j', job });
+  asActivity(createCheckFolder({ ...deps(), stability: 5 }), { id: 'j', job });
 
 describe('scanFolder', () => {
   it('finds what is to be sent, in batches that grow', async () => {
