@@ -130,8 +130,8 @@ async function removeMonitor({ db, client }: JobOrchestrationDeps, { id, job }: 
 
 async function startSync({ db, client }: JobOrchestrationDeps, { id, job }: CheckInput): Promise<void> {
   const row = await catalog.getJob(db, id);
-  // Deleted since it was looked at.
-  if (row?.no !== job) return;
+  // Deleted, or not monitored any more, since it was looked at.
+  if (row?.no !== job || !row.monitored) return;
   const { definition, fingerprint } = row;
   const input = { id, mode: 'sync' as const, monitored: true };
   await startJobRun(client, { input, definition, fingerprint, startedBy: uuidv7(), again: true });

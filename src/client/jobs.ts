@@ -102,8 +102,9 @@ export class JobsClient {
       row?.state === 'COMPLETED' && row.runId !== null
         ? this.kept(row, row.runId)
         : await this.begin(run, db);
-    // After the start: a row without a workflow would wait for ever.
-    if (db !== undefined && started.fresh) {
+    // After the start: a row without a workflow would wait for ever. Also when another call began it, which may have
+    // died before it came to this.
+    if (db !== undefined && row === undefined) {
       const { workflowId } = started;
       await insertJob(db, installation ?? 'default', { id, workflowId, definition, fingerprint, limits });
     }
@@ -145,6 +146,8 @@ export class JobsClient {
 
   async cancel(id: string): Promise<void> {
     await this.signal('cancel', id, cancelSignal);
+    // A pause held the monitor too, and nobody would think of it again.
+    await this.speak('cancel', () => pauseMonitor(this.client, id, false));
   }
 
   /** Lets the deletions go that a run waits for. */
@@ -171,7 +174,10 @@ export class JobsClient {
     await setMonitored(db, id, true, times);
     const interval = asked ?? definition.monitor.interval ?? DEFAULT_INTERVAL_S;
     const input = { id, job, root: definition.source.root };
-    await this.speak('monitor', () => putMonitor(this.client, { input, definition, interval }));
+    await this.speak('monitor', async () => {
+      await putMonitor(this.client, { input, definition, interval });
+      await pauseMonitor(this.client, id, false);
+    });
   }
 
   /**

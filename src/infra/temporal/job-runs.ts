@@ -54,7 +54,7 @@ export function describeJobWay({
   return `${sourceFolder} → s3://${bucket}/${prefix}`;
 }
 
-/** SHA-256 of the canonical definition, hex. How the folder was spelled makes no difference. */
-export function jobFingerprint({ sourceFolder: _, ...definition }: JobDefinition): string {
+/** SHA-256 of the canonical definition, hex. How the folder was spelled, and by which key, makes no difference. */
+export function jobFingerprint({ sourceFolder: _, apiKey: __, ...definition }: JobDefinition): string {
   return createHash('sha256').update(canonical(definition)).digest('hex');
 }
