@@ -88,7 +88,8 @@ async function stillOurs(
   const signals = { stop: attempt.stopSignal, abort: attempt.signal };
   await inLanes(files, LOOKS_AT_ONCE, signals, async ([key, { etag }], signal) => {
     const head = await headIfAllowed(store, { bucket, key }, signal);
-    if (head === 'unknown' || (head !== undefined && head.etag === etag)) ours.push(key);
+    // Where we may not look it could be anybody's: an object too many does less harm than one too few.
+    if (head !== 'unknown' && head !== undefined && head.etag === etag) ours.push(key);
   });
   attempt.stopSignal.throwIfAborted();
   return ours;

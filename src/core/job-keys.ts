@@ -50,6 +50,16 @@ export function checkKeyTemplate(template: string): void {
   parse(template);
 }
 
+/** Whether no two files of a folder can get the same key: the whole path is in it, in one piece or in the order of a path. */
+export function keysAreUnique(template: string): boolean {
+  const names = parse(template).map((piece) => ('text' in piece ? '' : piece.variable));
+  if (names.includes('path')) return true;
+  const dir = names.indexOf('dir');
+  if (dir < 0) return false;
+  const rest = names.slice(dir + 1);
+  return rest.includes('name') || rest.some((name, index) => name === 'stem' && rest[index + 1] === 'ext');
+}
+
 function filled(template: string, path: string, mtimeNs: string | undefined): string {
   const marker = path.endsWith('/');
   const plain = marker ? path.slice(0, -1) : path;

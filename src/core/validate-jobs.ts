@@ -2,7 +2,7 @@
 import { LongshoreError } from './errors.js';
 import { createGlob, MAX_ALTERNATIVES } from './globs.js';
 import { ID_PATTERN } from './ids.js';
-import { checkKeyTemplate } from './job-keys.js';
+import { checkKeyTemplate, keysAreUnique } from './job-keys.js';
 import type {
   JobDefinition,
   JobDestination,
@@ -49,9 +49,20 @@ export function validateJob(definition: JobDefinition, id: string): void {
   validateMonitor(definition.monitor);
   const { compare, deletions } = definition;
   if (!['mtime', 'checksum'].includes(compare)) throw invalid(`${JSON.stringify(compare)} compares nothing`);
-  if (deletions !== undefined && !(deletions.maxShare >= 0 && deletions.maxShare <= 1)) {
-    throw invalid(`a share of ${deletions.maxShare} is not between 0 and 1`);
-  }
+  if (deletions !== undefined) validateDeletions(deletions, definition.destination);
+}
+
+function validateDeletions(
+  { maxShare }: NonNullable<JobDefinition['deletions']>,
+  { keyTemplate }: JobDestination,
+): void {
+  if (!(maxShare >= 0 && maxShare <= 1)) throw invalid(`a share of ${maxShare} is not between 0 and 1`);
+  if (keyTemplate === undefined || keysAreUnique(keyTemplate)) return;
+  const message = `the key template ${JSON.stringify(keyTemplate)} can give one key to several files, and a deletion then takes the object of one that is still there`;
+  throw new LongshoreError('InvalidInput', message, {
+    op: 'validate',
+    hint: 'Use {path}, or {dir} and then {name}, in the key template, or do without deletions.',
+  });
 }
 
 /** Throws InvalidInput. */

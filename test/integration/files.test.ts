@@ -37,6 +37,10 @@ interface TestJob extends JobRef {
   bucket: TestBucket;
 }
 
+type Change = Partial<Omit<JobDefinition, 'destination'>> & {
+  destination?: (bucket: string) => JobDefinition['destination'];
+};
+
 let schema: TestSchema;
 let proxy: FaultProxy;
 let store: ObjectStore;
@@ -73,14 +77,14 @@ const deps = () => ({ db: schema.pool, store, limits, roots: { files: root }, de
 /** A job whose files are in one batch, as the scan would leave it. */
 async function jobOf(
   files: Record<string, Buffer | string>,
-  change: Partial<JobDefinition> = {},
+  { destination, ...change }: Change = {},
 ): Promise<TestJob> {
   const bucket = await testBucket();
   const id = randomUUID();
   const definition: JobDefinition = {
     source: { root: 'files', path: 'job' },
     sourceFolder: join(root, 'job'),
-    destination: { bucket: bucket.name, prefix: 'to/' },
+    destination: destination?.(bucket.name) ?? { bucket: bucket.name, prefix: 'to/' },
     filter: {},
     objects: {},
     monitor: { enabled: false },
@@ -301,5 +305,17 @@ describe('after the transfer', () => {
     expect([...(await rowsOf(job)).keys()]).toEqual(['stays']);
     await rm(root, { recursive: true });
     await expect(look()).rejects.toMatchObject({ code: 'RootUnavailable' });
+  });
+
+  it('keeps an object that it may not look at, where the key does not say whose it is', async () => {
+    const destination = (bucket: string) => ({ bucket, prefix: 'to/', keyTemplate: '{dir}{name}' });
+    const job = await jobOf({ a: 'a', b: 'b' }, { deletions: { maxShare: 1 }, destination });
+    await send(job);
+    await schema.pool.query('UPDATE files SET gone = true WHERE upload_job_id = $1', [job.job]);
+    await rm(join(root, 'job'), { recursive: true });
+    await mkdir(join(root, 'job'));
+    proxy.fault({ op: 'HeadObject', key: 'to/a' }, faults.status(403, 'AccessDenied'));
+    await new MockActivityEnvironment().run(createDeleteGone(deps()), { ...job, budget: 20 });
+    expect(await keysIn(job.bucket)).toEqual(['to/a']);
   });
 });

@@ -11,7 +11,7 @@ import {
 const GOOD: JobDefinition = {
   source: { root: 'data', path: 'photos/2024' },
   sourceFolder: '/data/photos/2024',
-  destination: { bucket: 'bucket', prefix: 'in/', keyTemplate: '{yyyy}/{name}' },
+  destination: { bucket: 'bucket', prefix: 'in/', keyTemplate: '{yyyy}/{path}' },
   filter: {
     include: ['**/*.jpg'],
     exclude: ['tmp/**'],
@@ -60,6 +60,27 @@ describe('validateJob', () => {
   ])('refuses %s', (_what, change) => {
     expect(() => validateJob({ ...GOOD, ...change }, 'id')).toThrow(refused('InvalidInput'));
   });
+
+  const filed = (keyTemplate: string): JobDefinition => ({
+    ...GOOD,
+    destination: { bucket: 'bucket', prefix: '', keyTemplate },
+  });
+
+  it.each(['{name}', '{yyyy}/{name}', '{dir}{stem}', '{name}-{dir}', '{dir}{ext}{stem}', '{{path}}'])(
+    'refuses deletions where files may share the key %j',
+    (template) => {
+      expect(() => validateJob(filed(template), 'id')).toThrow(
+        expect.objectContaining({ code: 'InvalidInput', hint: expect.stringContaining('{path}') as string }),
+      );
+      const { deletions: _, ...without } = filed(template);
+      expect(() => validateJob(without, 'id')).not.toThrow();
+    },
+  );
+
+  it.each(['{path}', '{yyyy}/{path}', '{dir}{name}', '{dir}{yyyy}-{name}', '{dir}{stem}{ext}'])(
+    'takes deletions with the key template %j',
+    (template) => expect(() => validateJob(filed(template), 'id')).not.toThrow(),
+  );
 
   it('refuses a prefix that leaves no room for a name', () => {
     const fits = { ...GOOD, destination: { bucket: 'bucket', prefix: 'ü'.repeat(511) } };
