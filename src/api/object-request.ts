@@ -10,6 +10,7 @@ import { validateUpload } from '../core/validate.js';
 import { given, objectOptions } from './definition.js';
 import type { ApiDeps } from './deps.js';
 import { mustGrant } from './plugins/auth.js';
+import { sensible } from './refusals.js';
 import type { CreateObjectBody } from './schemas/objects.js';
 
 /** Longer than an upload may be parked, for it has to be read after that. */
@@ -22,7 +23,7 @@ export async function startObject(
   body: CreateObjectBody,
   id: string | undefined,
 ): Promise<string> {
-  const { source, secretUrl } = sourceOf(body.source);
+  const { source, secretUrl } = await sensible(() => sourceOf(body.source));
   const upload: StartUpload = {
     ...given({ id, apiKey: request.apiKey?.id }),
     source,
@@ -40,7 +41,7 @@ export async function startObject(
   };
   mustGrant(request, upload.destination);
   mustRead(request, source);
-  validateUpload({ ...upload, id: id ?? 'to-be-made' });
+  await sensible(() => validateUpload({ ...upload, id: id ?? 'to-be-made' }));
   const sealed = secretUrl === undefined ? undefined : await seal(vault, upload, secretUrl);
   let keep = false;
   try {

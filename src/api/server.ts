@@ -31,6 +31,7 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
   const { trustedProxies } = config.api;
   const app = fastify({
     loggerInstance,
+    disableRequestLogging: true,
     bodyLimit: config.api.bodyLimit,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,

@@ -20,6 +20,7 @@ import {
   resumeSignal,
   sourceLabel,
   UPLOAD_WORKFLOW,
+  type Destination,
   type UploadMemo,
   type UploadObjectInput,
   type UploadProgress,
@@ -78,6 +79,10 @@ export interface UploadView {
   runId: string;
   state: UploadState;
   bucket: string | undefined;
+  /** undefined for uploads of earlier releases. */
+  destination: Destination | undefined;
+  /** As people read it. */
+  source: string | undefined;
   progress: UploadProgress;
   /** Once it is COMPLETED. */
   result: UploadResult | undefined;
@@ -127,7 +132,12 @@ export class LongshoreClient {
   async startUpload({ id, secretFingerprint, ...rest }: StartUpload): Promise<StartedUpload> {
     const input: UploadObjectInput = { id: id ?? uuidv7(), ...rest };
     validateUpload(input);
-    const memo = { fingerprint: fingerprint(input, secretFingerprint), startedBy: uuidv7() };
+    const memo = {
+      fingerprint: fingerprint(input, secretFingerprint),
+      startedBy: uuidv7(),
+      destination: input.destination,
+      source: sourceLabel(input.source),
+    };
     const workflowId = uploadWorkflowId(input.id);
     const handle = await this.start(input, workflowId, memo);
     const runId = handle.firstExecutionRunId;
@@ -207,6 +217,8 @@ export class LongshoreClient {
       runId,
       state: stateOf(description, attributes.get(KEYS.state)),
       bucket: attributes.get(KEYS.bucket),
+      destination: memo.destination,
+      source: memo.source,
       progress: result === undefined ? liveProgress(memo.progress, heartbeatsOf(raw)) : finalProgress(result),
       result,
       failure: description.status.name === 'TERMINATED' ? terminated(id) : (memo.failure ?? undefined),

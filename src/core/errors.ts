@@ -56,8 +56,9 @@ export const ERRORS = {
   // What was asked for
   InvalidInput: never(400, 'Correct the request and send it again.', EXIT.usage),
   InvalidConfig: never(500, 'Correct the setting that the message names.', EXIT.usage),
-  KeyTooLong: never(400, 'Choose a key of at most 1,024 bytes in UTF-8.', EXIT.usage),
-  PlanImpossible: never(400, 'Raise the part size, or split the object.', EXIT.usage),
+  Contradictory: never(422, 'Correct what the message says; each field alone is right.', EXIT.usage),
+  KeyTooLong: never(422, 'Choose a key of at most 1,024 bytes in UTF-8.', EXIT.usage),
+  PlanImpossible: never(422, 'Raise the part size, or split the object.', EXIT.usage),
   Conflict: never(409, 'Choose another id, or send the same input.', EXIT.conflict),
   AlreadyCompleted: never(
     409,

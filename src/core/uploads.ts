@@ -159,6 +159,10 @@ export interface UploadMemo {
   fingerprint: string;
   /** Made anew by each call that starts: tells who began the run. */
   startedBy?: string;
+  /** What is known before the catalog's row is there. */
+  destination?: Destination;
+  /** As `sourceLabel` has it. */
+  source?: string;
   progress?: UploadProgress;
   failure?: FailureView;
 }

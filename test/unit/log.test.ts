@@ -104,6 +104,21 @@ describe('the logger', () => {
 });
 
 describe('errors', () => {
+  test('stand in the record with type, code, stack and cause', () => {
+    const { log, last } = capture();
+    const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' });
+    log
+      .child({ part: 1 })
+      .error({ err: new LongshoreError('CatalogUnavailable', 'away', { op: 'o', cause }) }, 'x');
+    const { err } = last() as { err: { stack: string } };
+    expect(err).toMatchObject({
+      type: 'LongshoreError',
+      code: 'CatalogUnavailable',
+      cause: { code: 'ECONNREFUSED' },
+    });
+    expect(err.stack).toContain('log.test.ts');
+  });
+
   test('a LongshoreError with its causes', () => {
     const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED', client: { password: H } });
     const error = new LongshoreError('CatalogUnavailable', 'away', {

@@ -2,6 +2,7 @@
 import { LongshoreError } from '../../core/errors.js';
 import { listFiles } from '../../infra/catalog/files.js';
 import type { ApiDeps, Routes } from '../deps.js';
+import { page } from '../refusals.js';
 import { reads } from '../schemas/problem.js';
 import * as s from '../schemas/uploads.js';
 import { fileView } from '../views.js';
@@ -23,8 +24,10 @@ export function fileRoutes(app: Routes, deps: ApiDeps): void {
     async (request) => {
       const { cursor, ...ask } = request.query;
       const job = await findUpload(deps, request, request.params.upload_id);
-      const after = cursor === undefined ? undefined : decode(cursor);
-      const { rows, next } = await listFiles(deps.db, job.no, { ...ask, after });
+      const { rows, next } = await page(cursor, async () => {
+        const after = cursor === undefined ? undefined : decode(cursor);
+        return await listFiles(deps.db, job.no, { ...ask, after });
+      });
       return {
         files: rows.map((row) => fileView(row, job)),
         next_cursor: next === undefined ? null : Buffer.from(next, 'utf8').toString('base64url'),

@@ -9,6 +9,7 @@ import type { ApiDeps, Routes } from '../deps.js';
 import { startObject } from '../object-request.js';
 import { maySee } from '../plugins/auth.js';
 import { derivedId } from '../plugins/idempotency.js';
+import { page } from '../refusals.js';
 import * as s from '../schemas/objects.js';
 import { reads, writes } from '../schemas/problem.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
@@ -96,59 +97,76 @@ function listRoute(app: Routes, deps: ApiDeps): void {
       },
     },
     async (request) => {
-      const { rows, nextCursor } = await listUploads(deps.db, request.query);
+      const { query } = request;
+      const { rows, nextCursor } = await page(query.cursor, () => listUploads(deps.db, query));
       const seen = rows.filter((row) => maySee(request, row));
-      return { objects: seen.map((row) => objectView(deps, { row })), next_cursor: nextCursor };
+      return {
+        objects: seen.map((row) => objectView(deps, { row, view: undefined })),
+        next_cursor: nextCursor,
+      };
     },
   );
 }
 
-interface Found {
-  row: UploadRow;
-  view?: UploadView;
-}
+type Found = { row: UploadRow; view: UploadView | undefined } | { row: undefined; view: UploadView };
 
-/** Temporal knows how far it is, the catalog what it is; one that has ended is the catalog's alone. */
+/**
+ * Temporal knows how far it is, the catalog what it is; one that has ended is the catalog's alone, and one that no worker
+ * has taken yet Temporal's.
+ */
 async function findObject({ db, temporal }: ApiDeps, request: FastifyRequest, id: string): Promise<Found> {
   const row = await getUpload(db, id);
-  if (row === undefined || !maySee(request, row)) {
-    throw new LongshoreError('NotFound', `there is no upload ${id} of an object`, {
-      op: 'request',
-      key: id,
-      hint: 'GET /api/v1/objects/ lists those that there are; one appears once a worker has taken it.',
-    });
+  const view =
+    row !== undefined && isTerminal(row.state)
+      ? undefined
+      : await temporal.use((client) => client.view(id)).catch(ignoreNotFound);
+  const at = row ?? view?.destination;
+  if (at !== undefined && maySee(request, at)) {
+    if (row !== undefined) return { row, view };
+    if (view !== undefined) return { row, view };
   }
-  if (isTerminal(row.state)) return { row };
-  try {
-    return { row, view: await temporal.use((client) => client.view(id)) };
-  } catch (error) {
-    if (error instanceof LongshoreError && error.code === 'NotFound') return { row };
-    throw error;
-  }
+  throw new LongshoreError('NotFound', `there is no upload ${id} of an object`, {
+    op: 'request',
+    key: id,
+    hint: 'GET /api/v1/objects/ lists those that there are.',
+  });
+}
+
+function ignoreNotFound(error: unknown): undefined {
+  if (error instanceof LongshoreError && error.code === 'NotFound') return undefined;
+  throw error;
 }
 
 function objectView({ config }: ApiDeps, { row, view }: Found): z.infer<typeof s.ObjectView> {
-  const state = view?.state ?? row.state;
-  const total = view?.progress.bytesTotal ?? row.size;
+  const state = view?.state ?? row?.state ?? 'PENDING';
+  const total = view?.progress.bytesTotal ?? row?.size ?? null;
   const done = state === 'COMPLETED' ? total : (view?.progress.bytesDone ?? null);
+  const result = view?.result;
   return {
-    object_id: row.id,
+    object_id: row?.id ?? view?.id ?? '',
     state,
     progress: state === 'COMPLETED' ? 1 : total === null || done === null ? null : share(done, total),
     bytes_done: done,
     bytes_total: total,
-    bucket: row.bucket,
-    key: row.key,
-    source: row.sourceLabel,
-    etag: view?.result?.etag ?? row.etag,
-    version_id: view?.result?.versionId ?? row.versionId,
-    checksum: view?.result?.checksum ?? row.checksum,
-    verification: view?.result?.verification ?? row.verification,
-    failure: failureView(view?.failure ?? row.failure),
-    created_at: row.createdAt,
-    updated_at: row.updatedAt,
-    finished_at: row.finishedAt,
-    web_ui: webUi(config, row.workflowId),
+    bucket: row?.bucket ?? view?.destination?.bucket ?? '',
+    key: row?.key ?? view?.destination?.key ?? '',
+    source: row?.sourceLabel ?? view?.source ?? '',
+    etag: result?.etag ?? row?.etag ?? null,
+    version_id: result?.versionId ?? row?.versionId ?? null,
+    checksum: result?.checksum ?? row?.checksum ?? null,
+    verification: result?.verification ?? row?.verification ?? null,
+    failure: failureView(view?.failure ?? row?.failure),
+    ...timesOf({ row, view } as Found),
+    web_ui: webUi(config, row?.workflowId ?? view?.workflowId ?? ''),
+  };
+}
+
+function timesOf({ row, view }: Found) {
+  const { startedAt = '', closedAt = null } = view ?? {};
+  return {
+    created_at: row?.createdAt ?? startedAt,
+    updated_at: row?.updatedAt ?? startedAt,
+    finished_at: row?.finishedAt ?? closedAt,
   };
 }
 

@@ -7,6 +7,7 @@ import { definitionOf } from '../definition.js';
 import type { ApiDeps, Routes } from '../deps.js';
 import { maySee, mustGrant } from '../plugins/auth.js';
 import { derivedId } from '../plugins/idempotency.js';
+import { page, sensible } from '../refusals.js';
 import { reads, writes } from '../schemas/problem.js';
 import * as s from '../schemas/uploads.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
@@ -50,18 +51,20 @@ function createRoute(app: Routes, { config, db, temporal }: ApiDeps): void {
     },
     async (request, reply) => {
       const { body, apiKey } = request;
-      const definition = definitionOf(body, config, apiKey?.id);
+      const definition = await sensible(() => definitionOf(body, config, apiKey?.id));
       mustGrant(request, definition.destination);
       const id = body.upload_id ?? derivedId(request);
       const { bandwidth = null, concurrency = null } = body.limits ?? {};
-      const started = await temporal.use((client) =>
-        client.jobs.startJob({
-          ...(id === undefined ? {} : { id }),
-          definition,
-          limits: { bandwidth, concurrency },
-          db,
-          installation: config.installation,
-        }),
+      const started = await sensible(() =>
+        temporal.use((client) =>
+          client.jobs.startJob({
+            ...(id === undefined ? {} : { id }),
+            definition,
+            limits: { bandwidth, concurrency },
+            db,
+            installation: config.installation,
+          }),
+        ),
       );
       reply.header('location', `/api/v1/uploads/${started.id}`);
       return { upload_id: started.id, status: 'created' as const };
@@ -116,8 +119,8 @@ function listRoute(app: Routes, deps: ApiDeps): void {
       const { cursor, ...ask } = request.query;
       let next = cursor;
       let rows: JobRow[] = [];
-      for (let page = 0; page < MAX_PAGES; page++) {
-        const found = await listJobs(db, { ...ask, cursor: next });
+      for (let read = 0; read < MAX_PAGES; read++) {
+        const found = await page(next, () => listJobs(db, { ...ask, cursor: next }));
         rows = found.rows.filter((row) => isVisible(request, row));
         next = found.next;
         if (rows.length > 0 || next === undefined) break;

@@ -13,9 +13,10 @@ const FileSource = z.strictObject({
 
 const UrlSource = z.strictObject({
   kind: z.literal('url'),
-  url: v
-    .text(8192)
-    .regex(/^https?:\/\/[a-z0-9]/)
+  url: z
+    .string()
+    .max(8192)
+    .regex(/^https?:\/\/[a-z0-9[][!-~]*$/)
     .meta({ description: 'http(s); a query or credentials in it are sealed and shown nowhere' }),
 });
 

@@ -27,6 +27,7 @@ const TITLES = {
   409: 'It belongs to another input, or its state does not allow it',
   413: 'The body is too large',
   415: 'The body is not JSON',
+  422: 'Each field is right, but not all of them together',
   429: 'Too many requests; see Retry-After',
   503: 'Temporal or PostgreSQL does not answer; see Retry-After',
 } as const;
@@ -39,7 +40,7 @@ const problem = (description: string) => ({
 });
 
 const READ: readonly Status[] = [400, 401, 403, 404, 429, 503];
-const WRITE: readonly Status[] = [...READ, 409, 413, 415];
+const WRITE: readonly Status[] = [...READ, 409, 413, 415, 422];
 
 function responses<T extends z.ZodType>(schema: T, description: string, statuses: readonly Status[]) {
   return {
@@ -57,8 +58,13 @@ export const reads = <T extends z.ZodType>(schema: T, description: string) =>
 export const writes = <T extends z.ZodType>(schema: T, description: string) =>
   responses(schema, description, WRITE);
 
+/** One event, as clients see it. */
+const EventSchema = z
+  .object({ event: z.enum(['progress', 'end', 'error']), data: z.string().meta({ description: 'JSON' }) })
+  .meta({ id: 'Event' });
+
 export const eventStream = (description: string) => ({
-  200: { description, content: { 'text/event-stream': { schema: z.string() } } },
+  200: { description, content: { 'text/event-stream': { schema: EventSchema } } },
   ...Object.fromEntries(READ.map((status) => [status, problem(TITLES[status])])),
   default: problem('Any other failure'),
 });

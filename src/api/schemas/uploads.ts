@@ -31,8 +31,7 @@ const Monitor = z.strictObject({
 
 const folder = {
   source_folder: v
-    .text(4096)
-    .regex(/^\//)
+    .text(4096, /^\/[^\x00]*$/)
     .meta({ description: 'Absolute; under one of the roots that workers may read', examples: ['/data/in'] }),
   pattern: z
     .union([v.Glob, Globs])
@@ -57,10 +56,15 @@ export const CreateUpload = z
     ...folder,
     destination_bucket: v.Bucket,
     destination_prefix: v
-      .text(MAX_KEY_BYTES)
+      .text(MAX_KEY_BYTES - 1)
       .optional()
       .meta({ description: 'Put before every key as it is' }),
-    key_template: v.text(MAX_KEY_BYTES).min(1).optional(),
+    key_template: z
+      .string()
+      .max(MAX_KEY_BYTES)
+      .regex(/^(?:[^{}\x00]|\{\{|\}\}|\{(?:path|dir|name|stem|ext|yyyy|mm|dd)\})+$/)
+      .optional()
+      .meta({ description: 'Makes a key of a file; default `{path}`', examples: ['{yyyy}/{mm}/{name}'] }),
     ...v.objectFields,
     monitor: z.union([z.boolean(), Monitor]).optional().meta({ description: 'Default true' }),
     compare: z.enum(['mtime', 'checksum']).optional(),
@@ -163,4 +167,4 @@ export const ListFilesQuery = z.strictObject({
 });
 
 export const LimitsBody = Limits.meta({ id: 'Limits' });
-export const MonitorBody = Monitor.meta({ id: 'Monitoring' });
+export const MonitorBody = Monitor.pick({ interval: true }).meta({ id: 'Monitoring' });

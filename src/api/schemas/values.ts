@@ -2,16 +2,17 @@
 import * as z from 'zod';
 import { ID_PATTERN } from '../../core/ids.js';
 import { MAX_GLOB_LENGTH } from '../../core/validate-jobs.js';
-import { MAX_KEY_BYTES, MAX_METADATA_BYTES } from '../../core/limits.js';
+import { MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TAGS } from '../../core/limits.js';
 
 /** PostgreSQL's text holds no NUL, and half a character is no text at all. */
-const WHOLE_TEXT = /^[^\0]*$/;
+const WHOLE_TEXT = /^[^\x00]*$/;
 
-export const text = (maxLength: number) =>
+/** `pattern` has to rule NUL out itself. */
+export const text = (maxLength: number, pattern = WHOLE_TEXT) =>
   z
     .string()
     .max(maxLength)
-    .regex(WHOLE_TEXT)
+    .regex(pattern)
     .refine((value) => !/\p{Surrogate}/u.test(value), 'holds half a character (a lone surrogate)');
 
 export const Id = z.string().regex(ID_PATTERN).meta({ description: 'Chosen by the caller, or made' });
@@ -38,10 +39,13 @@ export const Metadata = z
   )
   .meta({ description: `User metadata; at most ${MAX_METADATA_BYTES} bytes, names and values together` });
 
-export const Tags = z.record(
-  z.string().regex(/^[A-Za-z0-9 +=._:/@-]{1,128}$/),
-  z.string().regex(/^[A-Za-z0-9 +=._:/@-]{0,256}$/),
-);
+export const Tags = z
+  .record(
+    z.string().regex(/^[A-Za-z0-9 +=._:/@-]{1,128}$/),
+    z.string().regex(/^[A-Za-z0-9 +=._:/@-]{0,256}$/),
+  )
+  .refine((tags) => Object.keys(tags).length <= MAX_TAGS, `holds more than ${MAX_TAGS} tags`)
+  .meta({ maxProperties: MAX_TAGS });
 
 export const Encryption = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('SSE_S3') }),
@@ -93,8 +97,12 @@ export const PageQuery = {
 };
 
 export const Flag = z
-  .enum(['true', 'false'])
-  .transform((value) => value === 'true')
+  .string()
+  .transform((given, context) => {
+    if (given === 'true' || given === 'false') return given === 'true';
+    context.addIssue({ code: 'custom', message: 'must be true or false' });
+    return z.NEVER;
+  })
   .meta({ type: 'boolean' });
 
 export const IdempotencyHeaders = z.object({

@@ -25,12 +25,17 @@ export function createLogger({ level, name, destination }: LoggerOptions): Logge
     {
       level,
       name,
-      serializers: { err: describeError, error: describeError },
+      serializers: { err: described, error: described },
       formatters: { log: redactRecord, bindings: redactRecord },
     },
     // Names hide whole values above; what is inside texts, an error's message for one, is found in the finished line.
     { write: (line: string) => sink.write(scrub(line)) },
   );
+}
+
+/** Serializers come after formatters, which have described every error that is in a record. */
+function described(value: unknown): unknown {
+  return value instanceof Error ? describeError(value) : value;
 }
 
 function redactRecord(record: Record<string, unknown>): Record<string, unknown> {
