@@ -21,7 +21,7 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
         tally = new Tally(input.window.first, planOf(input).parts, [input.known, last]);
         const sent = Ledger.decode(input.known?.ledger, last?.ledger);
         const { job } = input.upload;
-        const lease = job === undefined ? undefined : deps.limits?.lease(job);
+        const lease = job === undefined ? undefined : deps.limits?.lease(job, 'bytes');
         const sender = new WindowSender(deps, input, tally, sent, attempt, lease);
         try {
           if (attempt.previous > 0 || input.again) await sender.resume();

@@ -15,13 +15,14 @@ export interface Lease {
   take(bytes: number, signal: AbortSignal): Promise<void>;
   /** Files that this holder may have in flight now, at most `atMost`; 0 while the limit leaves it none. */
   width(atMost: number): number;
-  /** The body as it may be sent: paced where a bandwidth limit holds, otherwise as it is. */
+  /** The body as it may be sent: paced where a bandwidth limit holds, or may come to hold before it is through. */
   pace(body: Body, signal: AbortSignal): Body;
   close(): Promise<void>;
 }
 
 export interface Limits {
-  lease(job: number): Lease;
+  /** `bytes`: for what moves parts of a file, which has no use for a part of the files. */
+  lease(job: number, of?: 'files' | 'bytes'): Lease;
   /** Gives back all leases; nothing must be sent any more. */
   close(): Promise<void>;
 }
@@ -41,6 +42,10 @@ const LINGER = 2;
 const PIECES = 8;
 const MIN_PIECE = 1024;
 const MAX_PIECE = 256 * 1024;
+/** Without a limit; how much still goes when one is set. */
+const FREE_PIECE = 1024 * 1024;
+/** Smaller bodies are through before a limit set meanwhile would matter. */
+const SOON_THROUGH = 1024 * 1024;
 
 export function createLimits(db: Pool, options: LimitsOptions = {}): Limits {
   const { renewMs = RENEW_MS, onError = () => undefined } = options;
@@ -50,10 +55,10 @@ export function createLimits(db: Pool, options: LimitsOptions = {}): Limits {
     return share.end();
   };
   return {
-    lease(job) {
+    lease(job, of = 'files') {
       const share = shares.get(job) ?? new JobShare(db, job, { renewMs, onError, drop });
       shares.set(job, share);
-      return share.join();
+      return share.join(of);
     },
     async close() {
       await Promise.all([...shares.values()].map(drop));
@@ -70,7 +75,9 @@ interface Surroundings {
 /** The part of a job's limits that this process has. */
 class JobShare {
   readonly #holder = randomUUID();
-  readonly #members: Member[] = [];
+  readonly #members = new Set<Member>();
+  /** Those that send files, and have a part of the concurrency each. */
+  readonly #senders: Member[] = [];
   readonly #bucket: TokenBucket = createBucket();
   #files: number | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -86,24 +93,27 @@ class JobShare {
     this.#renew();
   }
 
-  join(): Lease {
+  join(of: 'files' | 'bytes'): Lease {
     const member = new Member(this, this.#bucket);
-    this.#members.push(member);
+    this.#members.add(member);
+    if (of === 'files') this.#senders.push(member);
     this.#idle = 0;
     return member;
   }
 
   leave(member: Member): void {
-    const index = this.#members.indexOf(member);
-    if (index >= 0) this.#members.splice(index, 1);
+    this.#members.delete(member);
+    const index = this.#senders.indexOf(member);
+    if (index >= 0) this.#senders.splice(index, 1);
   }
 
   /** Files of the process are dealt out to its activities one by one. */
   widthOf(member: Member, atMost: number): number {
-    if (this.#files === undefined) return 0;
+    const index = this.#senders.indexOf(member);
+    if (this.#files === undefined || index < 0) return 0;
     if (this.#files === Infinity) return atMost;
-    const count = this.#members.length;
-    const rest = this.#members.indexOf(member) < this.#files % count ? 1 : 0;
+    const count = this.#senders.length;
+    const rest = index < this.#files % count ? 1 : 0;
     return Math.min(atMost, Math.floor(this.#files / count) + rest);
   }
 
@@ -130,7 +140,7 @@ class JobShare {
   }
 
   #tick(): void {
-    this.#idle = this.#members.length > 0 ? 0 : this.#idle + 1;
+    this.#idle = this.#members.size > 0 ? 0 : this.#idle + 1;
     if (this.#idle < LINGER) this.#renew();
     else void this.around.drop(this);
   }
@@ -166,7 +176,7 @@ class Member implements Lease {
   }
 
   pace(body: Body, signal: AbortSignal): Body {
-    if (this.bucket.rate === Infinity || body.length === 0) return body;
+    if (body.length === 0 || (this.bucket.rate === Infinity && body.length <= SOON_THROUGH)) return body;
     return {
       length: body.length,
       open: () => Readable.from(this.#pieces(body, signal), { objectMode: false }),
@@ -181,12 +191,18 @@ class Member implements Lease {
   async *#pieces(body: Body, signal: AbortSignal): AsyncGenerator<Buffer> {
     for await (const chunk of Buffer.isBuffer(body) ? [body] : (body.open() as AsyncIterable<Buffer>)) {
       for (let at = 0; at < chunk.length;) {
-        const size = Math.min(MAX_PIECE, Math.max(MIN_PIECE, Math.floor(this.bucket.rate / PIECES)));
-        const piece = chunk.subarray(at, at + size);
+        const piece = chunk.subarray(at, at + this.#pieceSize());
         await this.bucket.take(piece.length, signal);
         yield piece;
         at += piece.length;
       }
     }
+  }
+
+  #pieceSize(): number {
+    const { rate } = this.bucket;
+    return rate === Infinity
+      ? FREE_PIECE
+      : Math.min(MAX_PIECE, Math.max(MIN_PIECE, Math.floor(rate / PIECES)));
   }
 }

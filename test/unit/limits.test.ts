@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { Pool } from '../../src/infra/catalog/pool.js';
 import { createLimits, type Lease, type Limits } from '../../src/infra/limits.js';
 import { createBucket } from '../../src/infra/token-bucket.js';
@@ -207,5 +207,41 @@ describe('limits', () => {
     const chunks = (await paced.open().toArray()) as Buffer[];
     expect(Buffer.concat(chunks).equals(body)).toBe(true);
     expect(performance.now() - began).toBeGreaterThan(1_000);
+  });
+
+  it('lets parts of large files have none of the files, but of the bytes', async () => {
+    catalog.concurrency = 4;
+    catalog.bandwidth = 1_000_000;
+    const limits = limitsOf();
+    const [files, parts] = [limits.lease(1), limits.lease(1, 'bytes')];
+    await ready(files, parts);
+    expect([files.width(16), parts.width(16)]).toEqual([4, 0]);
+    const body = Buffer.alloc(30_000);
+    expect(parts.pace(body, live())).not.toBe(body);
+    // What holds no files keeps the lease all the same.
+    await files.close();
+    await sleep(RENEW * 5);
+    expect(catalog.holders.size).toBe(1);
+  });
+
+  it('slows a body down that was under way when the limit came', async () => {
+    const lease = limitsOf().lease(1);
+    await ready(lease);
+    const chunk = 512 * 1024;
+    const body = { length: 40 * chunk, open: () => Readable.from(Array(40).fill(Buffer.alloc(chunk))) };
+    for (const whole of [body, Buffer.alloc(body.length)]) {
+      const paced = lease.pace(whole, live()) as { open(): Readable };
+      const reader = paced.open()[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+      await reader.next();
+      catalog.bandwidth = 1024 * 1024;
+      await sleep(RENEW * 4);
+      let came = 0;
+      const began = performance.now();
+      while (performance.now() - began < 1_000) came += ((await reader.next()).value as Buffer).length;
+      expect(came).toBeLessThan(4 * 1024 * 1024);
+      await reader.return?.();
+      catalog.bandwidth = null;
+      await sleep(RENEW * 4);
+    }
   });
 });
