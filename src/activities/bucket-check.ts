@@ -2,7 +2,7 @@
 import { LongshoreError } from '../core/errors.js';
 import type { BucketCheck, JobRef } from '../core/job-steps.js';
 import { LIST_PAGE_SIZE } from '../core/limits.js';
-import { readUploaded, resend, type UploadedFile } from '../infra/catalog/files.js';
+import { readUploaded, resend, resentFiles, type UploadedFile } from '../infra/catalog/files.js';
 import type { ListedObject, ObjectStore } from '../infra/s3/store.js';
 import { attempting, type Attempt } from './attempt.js';
 import { createFileJobs, type FileJob, type FileJobDeps } from './file-job.js';
@@ -10,17 +10,16 @@ import { inLanes } from './lanes.js';
 
 const LOOKS_AT_ONCE = 16;
 
-/** How far the check is; in heartbeats, so that a repetition goes on from there. */
+/** How far the check is; in heartbeats, so that a repetition goes on from there or somewhat before. */
 interface Checked {
   after: string | null;
-  again: number;
 }
 
 /** A file whose object is missing or different is PENDING again; it is told by its size and ETag. */
 export function createCheckBucket(deps: FileJobDeps): (ref: JobRef) => Promise<BucketCheck> {
   const jobs = createFileJobs(deps);
   return async (ref) => {
-    let checked: Checked = { after: null, again: 0 };
+    let checked: Checked = { after: null };
     return await attempting(
       async (attempt) => {
         checked = (attempt.lastDetails as Checked | undefined) ?? checked;
@@ -30,10 +29,11 @@ export function createCheckBucket(deps: FileJobDeps): (ref: JobRef) => Promise<B
           attempt.stopSignal.throwIfAborted();
           const rows = await readUploaded(deps.db, ref.job, { after: checked.after, limit: LIST_PAGE_SIZE });
           const last = rows.at(-1);
-          if (last === undefined) return { again: checked.again };
+          // Counted by the catalog: rows that an attempt took back are not met by the next one.
+          if (last === undefined) return { again: await resentFiles(deps.db, ref) };
           const wrong = await looker(rows);
           if (wrong.length > 0) await resend(deps.db, ref, wrong);
-          checked = { after: last.path, again: checked.again + wrong.length };
+          checked = { after: last.path };
         }
       },
       () => checked,

@@ -17,7 +17,6 @@ export interface Comparison {
 
 /** The walk is synchronous: heartbeats and whatever else this process does get their turn this often. */
 const BREATH_MS = 10;
-const BETWEEN_CLOCKS = 64;
 
 /** True when it came to the end. `after` is where tree and manifest begin. Throws once `signal` is aborted. */
 export async function compareFolder(
@@ -37,8 +36,12 @@ export async function compareFolder(
     return comparison.told(row.path);
   };
   await manifest.fill();
-  for (const entry of tree) {
-    if (entry.kind === 'closed') closed.add(entry.order);
+  for (const entry of tree.walk()) {
+    if (entry === undefined) {
+      if (pause.due()) await pause.take();
+      continue;
+    }
+    if (entry.kind === 'closed' || entry.hides === true) closed.add(entry.order);
     if (entry.order <= beginning) continue;
     for (let row = manifest.first; row !== undefined && manifest.order < entry.order; row = manifest.first) {
       if (!(await passRow(row))) return false;
@@ -59,10 +62,9 @@ export async function compareFolder(
 }
 
 function createPause(signal: AbortSignal): { due(): boolean; take(): Promise<void> } {
-  let count = 0;
   let last = performance.now();
   return {
-    due: () => ++count % BETWEEN_CLOCKS === 0 && performance.now() - last >= BREATH_MS,
+    due: () => performance.now() - last >= BREATH_MS,
     async take() {
       await breathe();
       signal.throwIfAborted();

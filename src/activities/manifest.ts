@@ -99,6 +99,8 @@ export class ClosedFolders {
   /** Asked in rising order. `order` itself counts too, where it was not known to be a folder. */
   holds(order: string): boolean {
     if (this.prefixes.length === 0) return false;
+    // A tree may hold many of them; those that were passed are not asked for again.
+    this.prefixes = this.prefixes.filter((prefix) => prefix > order || order.startsWith(prefix));
     return this.prefixes.some((prefix) => order.startsWith(prefix));
   }
 }

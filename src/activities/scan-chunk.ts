@@ -74,7 +74,7 @@ export class ChunkBuilder {
     if (!row.gone) this.count(row.state, row.size);
   }
 
-  /** A row that was gone; its object never was. */
+  /** A row that was gone, and is not or may not be. */
   back(row: ManifestRow): void {
     this.backPaths.push(row.path);
     this.count(row.state, row.size);

@@ -90,7 +90,7 @@ class Slice implements Comparison {
   }
 
   hidden(row: ManifestRow): void {
-    this.chunk.keep(row);
+    this.stay(row);
   }
 
   told(path: string): boolean | Promise<boolean> {
@@ -105,13 +105,14 @@ class Slice implements Comparison {
   private meetAgain(entry: TreeEntry, row: ManifestRow): void | Promise<void> {
     const { compare, deletions } = this.definition;
     if (row.gone && deletions !== undefined) return this.sendOrRefuse(entry, row);
-    if (compare === 'mtime' || entry.kind === 'empty') return this.unchanged(row);
+    if (compare === 'mtime' || entry.kind === 'empty') return this.stay(row);
     return differsInContent(this.tree, entry, row.checksum, this.attempt.signal).then((differs) =>
-      differs ? this.sendOrRefuse(entry, row) : this.unchanged(row),
+      differs ? this.sendOrRefuse(entry, row) : this.stay(row),
     );
   }
 
-  private unchanged(row: ManifestRow): void {
+  /** It is there, or may be: a run before may have marked it as gone, and nobody may delete its object for that. */
+  private stay(row: ManifestRow): void {
     if (row.gone) this.chunk.back(row);
     else this.chunk.keep(row);
   }
@@ -129,7 +130,7 @@ class Slice implements Comparison {
   }
 
   private leave(row: ManifestRow | undefined): void {
-    if (row !== undefined) this.chunk.keep(row);
+    if (row !== undefined) this.stay(row);
   }
 
   private async writeAndGoOn(): Promise<boolean> {

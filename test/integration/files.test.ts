@@ -291,8 +291,13 @@ describe('after the transfer', () => {
     const job = await jobOf({ ...many(30), stays: 's' }, { deletions: { maxShare: 0.5 } });
     await send(job);
     const look = () => new MockActivityEnvironment().run(createLookAtDeletions(deps()), job);
-    const gone = (where: string): Promise<unknown> =>
-      schema.pool.query(`UPDATE files SET gone = true WHERE upload_job_id = $1 AND ${where}`, [job.job]);
+    const gone = async (where: string): Promise<void> => {
+      const { rows } = await schema.pool.query<{ path: string }>(
+        `UPDATE files SET gone = true WHERE upload_job_id = $1 AND ${where} RETURNING path`,
+        [job.job],
+      );
+      for (const { path } of rows) await rm(join(root, 'job', path), { force: true });
+    };
     expect(await look()).toEqual({ gone: 0, share: 0, tooMany: false });
     await gone(`path < 'd/2'`);
     expect(await look()).toMatchObject({ gone: 12, tooMany: false });

@@ -17,7 +17,10 @@ import { dirname, join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { crc32 } from '@node-rs/crc32';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { compareFolder } from '../../src/activities/compare.js';
 import { crcToBase64 } from '../../src/activities/ledger.js';
+import { Manifest } from '../../src/activities/manifest.js';
+import { openJobTree } from '../../src/activities/scan-rules.js';
 import { createCheckFolder, createScanFolder } from '../../src/activities/scan.js';
 import type { JobDefinition } from '../../src/core/jobs.js';
 import type { CheckAnswer, JobRef, ScanAnswer } from '../../src/core/job-steps.js';
@@ -334,6 +337,26 @@ describe('a folder in it that cannot be read', () => {
 function withTransactions(pool: Pool, connect: () => ReturnType<Pool['connect']>): Pool {
   return { connect, query: (statement: never) => pool.query(statement) } as unknown as Pool;
 }
+
+describe('names that the filter leaves out', () => {
+  it('keep nothing else in the process waiting, not even the word to stop', async () => {
+    for (let index = 0; index < 5_000; index++) writeFileSync(join(folder, `${index}.log`), '');
+    const { job } = await begin();
+    const manifest = new Manifest(db.pool, job, null);
+    const filtered = { ...definition, filter: { include: ['*.txt'] } };
+    const tree = await openJobTree(deps().roots, filtered, { after: null, now: Date.now() }, manifest);
+    const stop = new AbortController();
+    const walk = tree.walk.bind(tree);
+    tree.walk = function* () {
+      setImmediate(() => stop.abort());
+      yield* walk();
+    };
+    const looked = { met: () => {}, missed: () => {}, hidden: () => {}, told: () => true };
+    await expect(compareFolder({ tree, manifest, after: null }, looked, stop.signal)).rejects.toThrow(
+      'aborted',
+    );
+  });
+});
 
 describe('an attempt', () => {
   it('goes on where the last one was stopped, and nothing is twice or missing', async () => {

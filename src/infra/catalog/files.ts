@@ -6,13 +6,13 @@ import type { Queryable } from './pool.js';
 import { DEFAULT_CODE } from './scan-rows.js';
 import { nanoseconds, printable } from './values.js';
 
-export { forgetFiles, lookAtDeletions, nextGone } from './deletions.js';
+export { doubtObjects, forgetFiles, keepFiles, lookAtDeletions, nextGone } from './deletions.js';
 export type { GoneFile } from './deletions.js';
 export { listFiles, readUploaded } from './file-lists.js';
 export type { FileRow, ListFiles, UploadedFile } from './file-lists.js';
 export { nextLarge, settleLarge } from './large-files.js';
 export type { PendingLarge } from './large-files.js';
-export { regroup, resend } from './rounds.js';
+export { regroup, resend, resentFiles } from './rounds.js';
 
 export interface PendingFile {
   path: string;

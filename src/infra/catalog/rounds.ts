@@ -153,3 +153,13 @@ export async function resend(db: Queryable, ref: JobRef, paths: readonly string[
     values: [ref.job, ref.generation, paths],
   });
 }
+
+/** Files that `resend` took back in this run, however often it was called. Throws AttemptFenced. */
+export async function resentFiles(db: Queryable, ref: JobRef): Promise<number> {
+  const { rows } = await query<{ resent_files: number }>(db, 'resentFiles', {
+    text: 'SELECT resent_files FROM upload_jobs WHERE no = $1 AND generation = $2',
+    values: [ref.job, ref.generation],
+  });
+  if (rows[0] === undefined) throw fenced('resentFiles', ref);
+  return rows[0].resent_files;
+}

@@ -166,13 +166,15 @@ export async function markGone(db: Queryable, ref: JobRef, paths: readonly strin
   });
 }
 
-/** Files that are there again, unchanged: nothing need be sent. */
+/** A file is there again. Where a deletion of its object was begun, the object may be missing, and the file is to be sent. */
+export const BACK = `gone = false, updated_at = now(), state = CASE WHEN f.stored THEN f.state ELSE 'PENDING' END`;
+
+/** Files that are there again, or may be. */
 export async function markBack(db: Queryable, ref: JobRef, paths: readonly string[]): Promise<void> {
   if (paths.length === 0) return;
   await query(db, 'writeScan', {
     name: 'mark-back-files',
-    text: `UPDATE files SET gone = false, updated_at = now()
-      WHERE upload_job_id = $1 AND path = ANY ($2::text[]) AND gone AND state = 'UPLOADED'`,
+    text: `UPDATE files f SET ${BACK} WHERE upload_job_id = $1 AND path = ANY ($2::text[]) AND gone`,
     values: [ref.job, paths],
   });
 }

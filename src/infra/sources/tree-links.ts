@@ -15,18 +15,27 @@ import {
 
 export type Followed =
   /** `target` is below the root, in bytes, and no part of it was a link; `stats` are its own. */
-  { target: string; stats: BigIntStats } | { kind: 'skipped' | 'failed'; code: ErrorCode; reason: string };
+  | { target: string; stats: BigIntStats }
+  | {
+      kind: 'skipped' | 'failed';
+      code: ErrorCode;
+      reason: string;
+      /** It may lead to a folder that cannot be looked at. */
+      hides?: true;
+    };
 
 const NOWHERE = { kind: 'skipped', code: 'SourceNotFound', reason: 'a link that leads nowhere' } as const;
 const OUTSIDE = {
   kind: 'skipped',
   code: 'SourceOutsideRoot',
   reason: 'a link that leads out of its root',
+  hides: true,
 } as const;
 const DENIED = {
   kind: 'failed',
   code: 'SourceDenied',
   reason: 'the worker may not go where the link leads',
+  hides: true,
 } as const;
 
 /** `path` names the link in messages. Throws SourceUnavailable for what may pass. */

@@ -40,7 +40,8 @@ export interface TreeOptions {
  * - `unfit`: of a size or age that the filter leaves out; it is there none the less.
  * - `skipped`, `failed`: cannot be sent, for a reason.
  * - `closed`: a folder that cannot be read; what it holds is not known. Its path ends in `/`, unless it is not even known
- *   whether it is a folder. After `after` was set it may come before that.
+ *   whether it is a folder. After `after` was set it may come before that,
+ *   and so may what `hides`.
  */
 export type TreeKind = 'file' | 'empty' | 'unfit' | 'skipped' | 'failed' | 'closed';
 
@@ -58,6 +59,8 @@ export interface TreeEntry {
   ctimeNs: bigint | null;
   code?: ErrorCode;
   reason?: string;
+  /** What the paths below this one hold is not known, as with `closed`. */
+  hides?: true;
 }
 
 interface Frame {
@@ -81,6 +84,9 @@ interface Pending {
   target?: string;
 }
 
+/** Names that are nothing, or folders, between two breaths. */
+const IDLE_STEPS = 16;
+
 /** One walk. Iterate over it once; it closes what it opened when the iteration ends. */
 export class Tree implements Iterable<TreeEntry> {
   private readonly stack: Frame[] = [];
@@ -102,8 +108,18 @@ export class Tree implements Iterable<TreeEntry> {
   }
 
   *[Symbol.iterator](): Generator<TreeEntry, void> {
+    for (const entry of this.walk()) if (entry !== undefined) yield entry;
+  }
+
+  /** As the iteration, and undefined now and then where there is nothing to give for long: a place to breathe. */
+  *walk(): Generator<TreeEntry | undefined, void> {
+    let idle = 0;
     try {
-      for (let entry = this.next(); entry !== undefined; entry = this.next()) yield entry;
+      for (let frame = this.stack.at(-1); frame !== undefined; frame = this.stack.at(-1)) {
+        const entry = this.step(frame);
+        if (entry !== undefined) yield entry;
+        else if (++idle % IDLE_STEPS === 0) yield undefined;
+      }
     } finally {
       this.close();
     }
@@ -127,14 +143,6 @@ export class Tree implements Iterable<TreeEntry> {
     for (const { folder } of this.stack.splice(0)) closeFolder(folder);
     if (this.rootFolder.fd >= 0) closeFolder(this.rootFolder);
     this.rootFolder.fd = -1;
-  }
-
-  private next(): TreeEntry | undefined {
-    for (let frame = this.stack.at(-1); frame !== undefined; frame = this.stack.at(-1)) {
-      const entry = this.step(frame);
-      if (entry !== undefined) return entry;
-    }
-    return undefined;
   }
 
   private step(frame: Frame): TreeEntry | undefined {
@@ -251,12 +259,14 @@ export class Tree implements Iterable<TreeEntry> {
     name: string | ListedName,
     order: string,
     link: BigIntStats,
-  ): undefined {
-    if (!link.isSymbolicLink()) return;
+  ): TreeEntry | undefined {
+    if (!link.isSymbolicLink()) return undefined;
     const path = textOf(order);
     const followed = this.follow(frame, name, path);
-    if ('reason' in followed || !followed.stats.isDirectory()) return;
-    this.meetFolder(frame, { name, target: followed.target }, path, order, followed.stats);
+    if ('reason' in followed)
+      return followed.hides ? { ...measured(link), path, order, ...followed } : undefined;
+    if (!followed.stats.isDirectory()) return undefined;
+    return this.meetFolder(frame, { name, target: followed.target }, path, order, followed.stats);
   }
 
   private follow(frame: Frame, name: string | ListedName, path: string): Followed {
