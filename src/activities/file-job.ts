@@ -22,6 +22,8 @@ export interface FileJob {
   /** Throws KeyTooLong. */
   keyOf(file: { path: string; mtimeNs: string | null; marker: boolean }): string;
   attributesOf(path: string): ObjectAttributes;
+  /** When this process last saw a file of it arrive, whatever its batch; milliseconds of `performance.now()`. */
+  lastArrival: number;
 }
 
 export type FileJobs = (ref: JobRef, signal: AbortSignal) => Promise<FileJob>;
@@ -37,7 +39,9 @@ export function createFileJobs(deps: FileJobDeps): FileJobs {
     const name = `${ref.job}/${ref.generation}`;
     const kept = known.get(name);
     if (kept !== undefined) return kept;
-    const job = await loadJob(deps, ref, signal);
+    const loaded = await loadJob(deps, ref, signal);
+    // Batches that begin together load it each, and share one all the same.
+    const job = known.get(name) ?? loaded;
     if (known.size >= KEPT) known.delete([...known.keys()][0] ?? '');
     known.set(name, job);
     return job;
@@ -58,6 +62,7 @@ async function loadJob(deps: FileJobDeps, ref: JobRef, signal: AbortSignal): Pro
   const byType = new Map<string, ObjectAttributes>();
   return {
     definition,
+    lastArrival: -Infinity,
     keyOf({ path, mtimeNs, marker }) {
       const key = keyOf(destination, path, mtimeNs ?? undefined);
       return marker && !key.endsWith('/') ? `${key}/` : key;

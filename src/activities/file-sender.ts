@@ -13,6 +13,7 @@ import type { SmallFiles } from '../infra/sources/small-files.js';
 import type { Attempt } from './attempt.js';
 import type { FileJob } from './file-job.js';
 import { crcToBase64 } from './ledger.js';
+import { headIfAllowed } from './objects.js';
 import type { OutcomeWriter } from './outcomes.js';
 
 export interface SenderDeps {
@@ -36,6 +37,9 @@ const LOOK_MS = 100;
 const PATIENCE_MS = 45_000;
 /** While others arrive, a file is given up after so many tries. */
 const TRIES = 7;
+/** Where nothing else is left that could arrive: attempts before one file is taken to be the reason, and its tries in the last. */
+const LATE = 3;
+const LATE_TRIES = 3;
 const RECENT_MS = 5_000;
 const BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 8_000;
@@ -76,7 +80,9 @@ export class FileSender {
   /** Nothing new begins once this is aborted. */
   private readonly stop: AbortSignal;
   private readonly outcomes: OutcomeWriter<FileOutcome>;
-  private lastArrival = performance.now();
+  private readonly begun = performance.now();
+  /** So few are left that none can hide behind others that are never tried. */
+  private few = false;
   private denied = 0;
 
   constructor(private readonly deps: SenderDeps) {
@@ -99,6 +105,7 @@ export class FileSender {
     await lease.take(0, attempt.stopSignal).catch((error: unknown) => {
       if (!attempt.stopSignal.aborted) throw error;
     });
+    this.few = files.length <= LANES;
     let next = 0;
     const lane = async (index: number): Promise<void> => {
       while (!this.stop.aborted && next < files.length) {
@@ -122,7 +129,8 @@ export class FileSender {
         return this.arrived(file, await this.send(file));
       } catch (error) {
         if (this.signal.aborted) return void (this.figures.left += 1);
-        const verdict = this.judge(error, tries);
+        const verdict = await this.judge(error, tries);
+        if (verdict === 'changed') return await this.leave(file, error);
         if (verdict !== 'later') return this.settle(file, error, verdict);
       }
       await pause(
@@ -134,15 +142,41 @@ export class FileSender {
   }
 
   /** What passes is waited for while the server serves nobody; one that it serves to all others is this file's own. */
-  private judge(error: unknown, tries: number): Verdict {
+  private async judge(error: unknown, tries: number): Promise<Verdict> {
     const verdict = verdictOf(error);
     const code = (error as LongshoreError).code;
     if (code === 'AccessDenied' && ++this.denied >= DENIALS && this.figures.uploaded === 0) return 'batch';
     if (verdict !== 'later') return verdict;
-    const quiet = performance.now() - this.lastArrival;
+    const quiet = performance.now() - Math.max(this.begun, this.deps.job.lastArrival);
     // A disk that cannot read one file, or a key that cannot be written, says nothing about the server.
     if (tries >= TRIES && (quiet < RECENT_MS || OWN.has(code))) return 'file';
+    const late = this.few && this.deps.attempt.previous >= LATE && tries >= LATE_TRIES;
+    if (late && (await this.answers())) return 'file';
     return quiet > PATIENCE_MS ? 'batch' : 'later';
+  }
+
+  /** Whether the server is well but for the keys that fail. */
+  private async answers(): Promise<boolean> {
+    const { store, job } = this.deps;
+    const { bucket, prefix } = job.definition.destination;
+    try {
+      await headIfAllowed(store, { bucket, key: `${prefix}.longshore-probe` }, this.signal);
+      return true;
+    } catch (error) {
+      if (error instanceof LongshoreError || this.signal.aborted) return false;
+      throw error;
+    }
+  }
+
+  /** The next round expects the file as it is now: as the scan saw it, it will never be again. */
+  private async leave(file: PendingFile, error: unknown): Promise<void> {
+    try {
+      this.settle({ ...file, ...(await this.deps.files.look(file.path)) }, error, 'changed');
+    } catch (unseen) {
+      const verdict = verdictOf(unseen);
+      if (verdict === 'later') this.settle(file, error, 'changed');
+      else this.settle(file, unseen, verdict);
+    }
   }
 
   private settle(file: PendingFile, error: unknown, verdict: Exclude<Verdict, 'later'>): void {
@@ -161,7 +195,7 @@ export class FileSender {
 
   private arrived(file: PendingFile, { answer, crc }: Sent): void {
     const { path, size, mtimeNs } = file;
-    this.lastArrival = performance.now();
+    this.deps.job.lastArrival = performance.now();
     this.figures.uploaded += 1;
     this.figures.bytes += size;
     this.outcomes.add({

@@ -195,6 +195,20 @@ describe('uploadFiles', () => {
     expect(await keysIn(job.bucket)).not.toContain('to/grown');
   });
 
+  it('sends a file that changed as it is at the next try', async () => {
+    const job = await jobOf({ grown: 'g', larger: Buffer.alloc(5 * MiB), gone: 'g', stays: 's' });
+    const at = (path: string): string => join(root, 'job', path);
+    await writeFile(at('grown'), 'more than before');
+    await writeFile(at('larger'), Buffer.alloc(5 * MiB, 'l'));
+    expect(await send(job)).toMatchObject({ uploaded: 2, left: 2, failed: 0 });
+    expect(await send(job)).toMatchObject({ uploaded: 2, left: 0, failed: 0 });
+    const head = await store.headObject(
+      { bucket: job.bucket.name, key: 'to/grown' },
+      new AbortController().signal,
+    );
+    expect(head?.size).toBe(16);
+  });
+
   it.each([
     ['NoSuchBucket', 404, 'NoSuchBucket'],
     ['ExpiredToken', 400, 'ExpiredCredentials'],

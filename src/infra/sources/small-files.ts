@@ -18,6 +18,7 @@ import {
   rootFolder,
   systemCode,
   systemFailure,
+  type OpenedFile,
   type Roots,
 } from './file-open.js';
 
@@ -53,6 +54,8 @@ export interface SmallFiles {
   /** Fills `target`, which is as long as the file, and looks again that nobody wrote meanwhile. */
   read(file: ExpectedFile, target: Buffer, signal: AbortSignal): Promise<void>;
   openLarger(file: ExpectedFile, signal: AbortSignal): Promise<LargerFile>;
+  /** What the file is now; for one that is not what the scan saw. */
+  look(path: string): Promise<ExpectedFile>;
   /** Throws unless the folder is there. A `/` at its end is left out. */
   checkFolder(path: string): Promise<void>;
   close(): void;
@@ -143,6 +146,12 @@ class Reader implements SmallFiles {
       await handle.close();
       throw error;
     }
+  }
+
+  async look(path: string): Promise<ExpectedFile> {
+    const { handle, pin } = await this.#openAny(path);
+    await handle.close();
+    return { path, size: pin.size, mtimeNs: pin.mtimeNs };
   }
 
   async checkFolder(named: string): Promise<void> {
@@ -247,18 +256,29 @@ class Reader implements SmallFiles {
   }
 
   async #open(file: ExpectedFile): Promise<FileHandle> {
+    const { handle, pin } = await this.#openAny(file.path);
+    try {
+      this.#compareFigures(pin, file);
+      return handle;
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  /** Whatever it is by now, as long as it is a file where the path says. */
+  async #openAny(below: string): Promise<OpenedFile> {
     const { root, path: folder } = this.place.folder;
-    const path = joined(folder, file.path);
+    const path = joined(folder, below);
     const opened = await openInside(this.place.roots, { kind: 'file', root, path }, 'open');
     try {
-      this.#compareFigures(opened.pin, file);
       if (this.#viaDescriptor && !this.#follow) {
         const real = await readlink(`/proc/self/fd/${opened.handle.fd}`);
-        if (!this.#leadsRight(file.path, real)) {
-          throw this.#error('SourceOutsideRoot', 'a link is on its way', file.path);
+        if (!this.#leadsRight(below, real)) {
+          throw this.#error('SourceOutsideRoot', 'a link is on its way', below);
         }
       }
-      return opened.handle;
+      return opened;
     } catch (error) {
       await opened.handle.close();
       throw error;
