@@ -2,7 +2,7 @@
  * An HTTP proxy in front of an S3 server that knows which operation passes and can spoil it. The Host header goes on
  * as it came: it is part of the client's signature.
  */
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { Agent, createServer, request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -56,6 +56,8 @@ export class FaultProxy {
     private readonly upstream: URL,
     private readonly random: () => number,
   ) {
+    // Each request that is delayed listens.
+    setMaxListeners(0, this.#closing.signal);
     this.#server = createServer(
       { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 60_000 },
       (request, response) => {
