@@ -82,9 +82,9 @@ async function begin(shape: FolderShape): Promise<Begun> {
 }
 
 /** Small files and the large one take long enough to be found half-way. */
-function slowly(putMs = PUT_MS): void {
+function slowly(putMs = PUT_MS, partsRate = 10 * MiB): void {
   rig.proxy.fault({ op: 'PutObject' }, faults.delay(putMs));
-  rig.proxy.fault({ op: 'UploadPart' }, faults.bandwidth(10 * MiB));
+  rig.proxy.fault({ op: 'UploadPart' }, faults.bandwidth(partsRate));
 }
 
 function atLeast(ms: number, since: number): Promise<unknown> {
@@ -178,7 +178,8 @@ it('30 % of 503 SlowDown for 5 s: fewer requests at once, then as many as before
 
 describe('a running job', () => {
   it('paused begins nothing after 3 s; resumed, it sends nothing twice', async () => {
-    slowly(4 * PUT_MS);
+    // What is in flight, 20 MiB of parts, needs less than the 1.5 s that an attempt has to end it.
+    slowly(4 * PUT_MS, 20 * MiB);
     const { id, bucket, files } = await begin({ files: 1200, large: 70 * MiB });
     await untilSent(rig.proxy, bucket.name, { small: 100, parts: 2 });
     await rig.client.jobs.pause(id);
