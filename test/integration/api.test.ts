@@ -106,7 +106,8 @@ describe('the service', () => {
     expectProblem(await api.get('/api/v1/objects/%E0%A4%A'), 400, 'InvalidInput');
     expectProblem(await api.get('/api/v1/objects/?limit=0'), 400, 'InvalidInput');
     expectProblem(await api.get('/api/v1/objects/?limit=1001'), 400, 'InvalidInput');
-    expectProblem(await api.get('/api/v1/objects/?cursor=YQ'), 400, 'InvalidInput');
+    expectProblem(await api.get('/api/v1/objects/?cursor=YQ'), 404, 'NotFound');
+    expectProblem(await api.get('/api/v1/objects/?cursor=%20'), 400, 'InvalidInput');
     expectProblem(await api.get('/api/v1/objects/?unknown=1'), 400, 'InvalidInput');
     expectProblem(await api.get('/api/v1/objects/none'), 404, 'NotFound');
   });
@@ -186,6 +187,7 @@ describe('who may call', () => {
       const { body } = await closed.get('/api/v1/objects/', bearer(by.token));
       return (body['objects'] as { object_id: string }[]).map(({ object_id }) => object_id);
     };
+    await eventually(async () => (await seen(team)).length > 0);
     expect(await seen(team)).toEqual([id]);
     expect(await seen(other)).toEqual([]);
     await revokeApiKey(db, team.id);

@@ -435,3 +435,27 @@ test('the description holds no secret', () => {
     expect(shown).toContain('(set)');
   }
 });
+
+test('the API listens on loopback, and asks for keys elsewhere', () => {
+  expect(load().api).toMatchObject({ host: '127.0.0.1', port: 8000, keysRequired: false });
+  expect(load({ LONGSHORE_API_PORT: '0' }, { apiPort: '81' }).api.port).toBe(81);
+  for (const host of ['localhost', '::1', '127.1.2.3'])
+    expect(load({ LONGSHORE_API_HOST: host }).api.keysRequired, host).toBe(false);
+  for (const host of ['0.0.0.0', '::', '192.0.2.1', '127.example', 'somewhere'])
+    expect(load({ LONGSHORE_API_HOST: host }).api.keysRequired, host).toBe(true);
+  expect(load({ LONGSHORE_API_KEYS_REQUIRED: 'true' }).api.keysRequired).toBe(true);
+});
+
+test('times of the monitor are whole seconds', () => {
+  expect(load().monitor).toEqual({ interval: 60, stability: 5 });
+  const env = { FILE_MONITOR_INTERVAL: '90', FILE_STABILITY: '1m' };
+  expect(load(env).monitor).toEqual({ interval: 90, stability: 60 });
+  for (const wrong of ['0', '1500ms', '1.5', 'soon'])
+    expect(failure({ FILE_MONITOR_INTERVAL: wrong }).message, wrong).toContain('whole seconds');
+});
+
+test('SQLite is refused with the way out', () => {
+  const { message } = failure({ DATABASE_URL: 'sqlite:///./data/uploads.db' });
+  expect(message).toContain('postgres://');
+  expect(message).toContain('longshore dev');
+});
