@@ -26,11 +26,11 @@ export function definitionOf(
     },
     filter: filterOf(body),
     objects: objectOptions(body),
-    monitor: monitoringOf(body.monitor ?? true, config.monitor),
+    monitor: monitoringOf(body.monitor ?? true),
     ...(deletions === undefined ? {} : { deletions: { maxShare: deletions.max_share ?? DEFAULT_MAX_SHARE } }),
     ...given({ compare: body.compare, verify: body.verify, dryRun: body.dry_run, apiKey }),
   };
-  return defineJob(spec, { roots: config.roots, cwd: '/' });
+  return defineJob(spec, { roots: config.api.roots, cwd: '/' });
 }
 
 function filterOf(body: CreateUploadBody): JobFilter {
@@ -67,13 +67,9 @@ function encryptionOf(encryption: z.infer<typeof Encryption>): CoreEncryption {
   return { type: 'SSE_KMS', ...given({ kmsKeyId: encryption.kms_key_id }) };
 }
 
-function monitoringOf(
-  asked: NonNullable<CreateUploadBody['monitor']>,
-  defaults: Config['monitor'],
-): JobMonitoring {
-  const { interval = defaults.interval, stability = defaults.stability } =
-    typeof asked === 'boolean' ? {} : asked;
-  return { enabled: asked !== false, interval, stability };
+/** Times that nobody asked for are no part of it: with other settings the same request is still the same job. */
+function monitoringOf(asked: NonNullable<CreateUploadBody['monitor']>): JobMonitoring {
+  return typeof asked === 'boolean' ? { enabled: asked } : { enabled: true, ...given(asked) };
 }
 
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

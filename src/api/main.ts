@@ -90,13 +90,13 @@ export async function startApi(
   }
 }
 
-/** Off loopback everyone may call who reaches it. */
+/** Off loopback, and behind a proxy, everyone may call who reaches it. */
 async function mustHaveKeys(db: Pool, { api }: Config): Promise<void> {
   if ((await countApiKeys(db)) > 0) return;
   const message = `the API would answer on ${api.host}, and there is no API key`;
   throw new LongshoreError('InvalidConfig', message, {
     op: 'api',
-    hint: 'Make one with `longshore keys add NAME --grant bucket/prefix/`, or listen on 127.0.0.1.',
+    hint: 'Make one with `longshore keys add NAME --grant bucket/prefix/`, or listen on 127.0.0.1 without a proxy.',
   });
 }
 

@@ -18,12 +18,12 @@ const SEAL_MS = 2 * MAX_PARKED_MS;
 
 /** Starts it, or finds it; answers its id. Throws what `startUpload` throws, but takes a completed one as an answer. */
 export async function startObject(
-  { temporal, vault }: ApiDeps,
+  { config, temporal, vault }: ApiDeps,
   request: FastifyRequest,
   body: CreateObjectBody,
   id: string | undefined,
 ): Promise<string> {
-  const { source, secretUrl } = await sensible(() => sourceOf(body.source));
+  const { source, secretUrl } = await sensible(() => sourceOf(body.source, config.api.roots));
   const upload: StartUpload = {
     ...given({ id, apiKey: request.apiKey?.id }),
     source,
@@ -58,10 +58,15 @@ export async function startObject(
   }
 }
 
-function sourceOf(source: CreateObjectBody['source']): { source: Source; secretUrl?: string } {
+function sourceOf(
+  source: CreateObjectBody['source'],
+  roots: Readonly<Record<string, string>>,
+): { source: Source; secretUrl?: string } {
   switch (source.kind) {
     case 'file':
-      return { source };
+      // Workers may have roots that are none of the callers' business.
+      if (Object.hasOwn(roots, source.root)) return { source };
+      throw new LongshoreError('SourceOutsideRoot', `the API has no root ${source.root}`, { op: 'request' });
     case 'url':
       return parseSource(source.url, { roots: {}, cwd: '/' });
     case 'object': {

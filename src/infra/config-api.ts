@@ -8,7 +8,7 @@ export interface ApiConfig {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
-  /** Only callers with a key are answered. Always so off loopback. */
+  /** Only callers with a key are answered. Always so off loopback, and behind proxies. */
   readonly keysRequired: boolean;
   /** Bytes of one request's body. */
   readonly bodyLimit: number;
@@ -20,6 +20,8 @@ export interface ApiConfig {
   readonly origins: readonly string[];
   /** Proxies whose X-Forwarded-For counts: addresses or CIDR blocks. */
   readonly trustedProxies: readonly string[];
+  /** Folders that requests may name, by name: never the whole host where keys are required. */
+  readonly roots: Readonly<Record<string, string>>;
 }
 
 export interface MonitorConfig {
@@ -32,21 +34,29 @@ export interface MonitorConfig {
 /** Where clients of the file upload service look. */
 const DEFAULT_PORT = 8000;
 
-export function readApi(settings: Settings): ApiConfig {
+/** `implied`: nobody named the roots; they are those of one person's machine. */
+export function readApi(
+  settings: Settings,
+  roots: { named: ApiConfig['roots'] } | { implied: ApiConfig['roots'] },
+): ApiConfig {
   const host =
     settings.read({ flag: 'apiHost', env: ['LONGSHORE_API_HOST'], schema: v.text() }) ?? '127.0.0.1';
   const required = settings.read({ env: ['LONGSHORE_API_KEYS_REQUIRED'], schema: v.boolean() }) ?? false;
+  const trustedProxies = settings.read({ env: ['LONGSHORE_API_TRUSTED_PROXIES'], schema: v.list() }) ?? [];
+  // A proxy lets others in, whatever address it reaches us by.
+  const keysRequired = required || !isLoopback(host) || trustedProxies.length > 0;
   return {
     host,
     port:
       settings.read({ flag: 'apiPort', env: ['LONGSHORE_API_PORT'], schema: v.integer(0, 65_535) }) ??
       DEFAULT_PORT,
-    keysRequired: required || !isLoopback(host),
+    keysRequired,
     bodyLimit: settings.read({ env: ['LONGSHORE_API_BODY_LIMIT'], schema: v.size(KiB, 64 * MiB) }) ?? MiB,
     rate: settings.read({ env: ['LONGSHORE_API_RATE'], schema: v.integer(0, 10_000_000) }) ?? 6_000,
     streams: settings.read({ env: ['LONGSHORE_API_STREAMS'], schema: v.integer(1, 100_000) }) ?? 200,
     origins: settings.read({ env: ['LONGSHORE_API_ORIGINS'], schema: v.list() }) ?? [],
-    trustedProxies: settings.read({ env: ['LONGSHORE_API_TRUSTED_PROXIES'], schema: v.list() }) ?? [],
+    trustedProxies,
+    roots: 'named' in roots ? roots.named : keysRequired ? {} : roots.implied,
   };
 }
 

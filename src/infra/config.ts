@@ -126,6 +126,7 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
   // The stack of this folder is in use only when its Temporal is: another cluster must not get its rights.
   const devInUse = dev?.temporal?.address === temporal.address ? dev : undefined;
   const uploadAsked = readUploadAsked(settings);
+  const roots = readRoots(settings, devInUse);
   return deepFreeze({
     dataDir,
     devFile: dev === undefined ? undefined : join(dataDir, DEV_STATE_FILE),
@@ -138,12 +139,12 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
     stores: readStores(settings),
     serverProfile: readProfile(settings),
     postgresUrl: readPostgres(settings, dev),
-    roots: readRoots(settings, devInUse),
+    roots: 'named' in roots ? roots.named : roots.implied,
     url: readUrl(settings),
     upload: readUpload(settings, uploadAsked),
     uploadAsked,
     worker: readWorker(settings),
-    api: readApi(settings),
+    api: readApi(settings, roots),
     monitor: readMonitor(settings),
     telemetry: readTelemetry(settings),
     sealingKey:
@@ -166,12 +167,14 @@ function readProfile(settings: Settings): ServerProfile {
   return { ...S3_PROFILE, maxParts: maxParts ?? S3_PROFILE.maxParts, unequalParts: equal !== true };
 }
 
+type Roots = Record<string, string>;
+
 /** The whole host is a root only for the stack of one person on one machine. */
-function readRoots(settings: Settings, dev: DevState | undefined): Record<string, string> {
+function readRoots(settings: Settings, dev: DevState | undefined): { named: Roots } | { implied: Roots } {
   const asked = settings.read({ flag: 'roots', env: ['LONGSHORE_ROOTS'], schema: v.roots() });
-  if (asked !== undefined) return asked;
+  if (asked !== undefined) return { named: asked };
   const loopback = /^(127\.\d+\.\d+\.\d+|localhost|\[::1\]):\d+$/.test(dev?.temporal?.address ?? '');
-  return loopback ? { host: '/' } : {};
+  return { implied: loopback ? { host: '/' } : {} };
 }
 
 function readUrl(settings: Settings): UrlConfig {
