@@ -4,6 +4,13 @@ import { METRICS_CONTENT_TYPE } from '../../infra/telemetry/api.js';
 import type { ApiDeps } from '../deps.js';
 import { pathOf } from '../problem.js';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Its answer goes on for as long as its reader likes. */
+    stream?: boolean;
+  }
+}
+
 /** Counts for the whole `app`; the route belongs to `scope`, whose keys it asks for. */
 export function metrics(app: FastifyInstance, scope: FastifyInstance, { telemetry }: ApiDeps): void {
   app.addHook('onResponse', (request, reply, done) => {
@@ -11,7 +18,9 @@ export function metrics(app: FastifyInstance, scope: FastifyInstance, { telemetr
     const route = request.routeOptions.url ?? 'unknown';
     const { method } = request;
     const { statusCode: status, elapsedTime } = reply;
-    telemetry.request(method, route, status, elapsedTime / 1000);
+    // How long somebody follows a job is no latency.
+    const streamed = request.routeOptions.config.stream === true && status === 200;
+    if (!streamed) telemetry.request(method, route, status, elapsedTime / 1000);
     // Neither query nor headers: they may hold what is nobody else's business.
     const by = request.apiKey?.id;
     request.log.info({ method, path: pathOf(request), status, ms: Math.round(elapsedTime), by }, 'answered');

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LongshoreError } from '../../core/errors.js';
 import { isTerminal } from '../../core/states.js';
+import { isValidKey } from '../../infra/catalog/api-keys.js';
 import type { ApiDeps, Routes } from '../deps.js';
 import { asLongshoreError, problemOf, pathOf } from '../problem.js';
 import { eventStream } from '../schemas/problem.js';
@@ -12,6 +13,8 @@ import { viewUpload } from './uploads.js';
 const LOOK_MS = 1_000;
 /** Proxies close what is silent for long. */
 const HEARTBEAT_MS = 15_000;
+/** A key that was revoked is answered no longer than this. */
+const KEY_MS = 5_000;
 
 export function eventRoutes(app: Routes, deps: ApiDeps): void {
   const stopping = new AbortController();
@@ -23,6 +26,9 @@ export function eventRoutes(app: Routes, deps: ApiDeps): void {
   app.get(
     '/uploads/:upload_id/events',
     {
+      // It would have no end.
+      exposeHeadRoute: false,
+      config: { stream: true },
       schema: {
         tags: ['uploads'],
         operationId: 'followUpload',
@@ -38,10 +44,13 @@ export function eventRoutes(app: Routes, deps: ApiDeps): void {
         const message = `${open} streams of events are open already`;
         throw new LongshoreError('TooManyRequests', message, { op: 'request' });
       }
-      const first = await viewUpload(deps, request, request.params.upload_id);
+      // Both before anything is waited for: others ask meanwhile, and the reader may go.
       open += 1;
+      const gone = new AbortController();
+      reply.raw.once('close', () => gone.abort());
       try {
-        await stream(deps, request, reply, first, stopping.signal);
+        const first = await viewUpload(deps, request, request.params.upload_id);
+        await stream(deps, request, reply, first, AbortSignal.any([gone.signal, stopping.signal]));
       } finally {
         open -= 1;
       }
@@ -56,11 +65,10 @@ async function stream(
   request: FastifyRequest,
   reply: FastifyReply,
   first: View,
-  stopping: AbortSignal,
+  stop: AbortSignal,
 ): Promise<void> {
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
   reply.hijack();
+  if (reply.raw.destroyed) return;
   reply.raw.writeHead(200, {
     ...(reply.getHeaders() as Record<string, string>),
     'content-type': 'text/event-stream; charset=utf-8',
@@ -68,7 +76,7 @@ async function stream(
     'x-accel-buffering': 'no',
   });
   try {
-    await follow(deps, request, first, new Events(reply), AbortSignal.any([gone.signal, stopping]));
+    await follow(deps, request, first, new Events(reply), stop);
   } finally {
     reply.raw.end();
   }
@@ -82,6 +90,7 @@ async function follow(
   stop: AbortSignal,
 ): Promise<void> {
   let [view, shown] = [first, ''];
+  let asked = performance.now();
   while (!stop.aborted) {
     const text = JSON.stringify(view);
     if (text !== shown) await events.send('progress', text, stop);
@@ -91,6 +100,10 @@ async function follow(
     await delay(LOOK_MS, undefined, { signal: stop }).catch(ignoreAbort);
     if (stop.aborted) return;
     try {
+      if (performance.now() - asked >= KEY_MS) {
+        await mustBeValid(deps, request);
+        asked = performance.now();
+      }
       view = await viewUpload(deps, request, view.upload_id);
     } catch (error) {
       const problem = problemOf(asLongshoreError(error), pathOf(request));
@@ -99,6 +112,12 @@ async function follow(
       return await events.send('error', JSON.stringify(problem), stop);
     }
   }
+}
+
+/** Throws Unauthenticated. */
+async function mustBeValid({ db }: ApiDeps, { apiKey }: FastifyRequest): Promise<void> {
+  if (apiKey === null || (await isValidKey(db, apiKey.id))) return;
+  throw new LongshoreError('Unauthenticated', 'the API key was revoked', { op: 'authenticate' });
 }
 
 class Events {
@@ -118,7 +137,7 @@ class Events {
   async #write(text: string, stop: AbortSignal): Promise<void> {
     const { raw } = this.reply;
     this.#last = performance.now();
-    if (stop.aborted || raw.write(text)) return;
+    if (stop.aborted || raw.destroyed || raw.write(text)) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
         raw.off('drain', done);

@@ -76,6 +76,12 @@ export async function authenticate(db: Queryable, token: string): Promise<ApiKey
   return { id: found.id, name: found.name, grants: found.grants };
 }
 
+/** Whether it was not revoked; whoever is answered for long is asked about again. */
+export async function isValidKey(db: Queryable, id: string): Promise<boolean> {
+  const found = await findKey(db, id, 'isValidKey');
+  return found !== undefined && found.revoked_at === null;
+}
+
 /**
  * What a worker asks before it writes for a key: it may have been revoked or may never have had the right.
  * Throws NotGranted, or CatalogUnavailable.
