@@ -16,10 +16,10 @@ export class TemporalLink {
     private readonly deadlineMs = DEADLINE_MS,
   ) {}
 
-  /** Runs `work` with a deadline for each of its calls. Throws TemporalUnavailable instead of waiting on. */
-  async use<T>(work: (client: LongshoreClient) => Promise<T>): Promise<T> {
+  /** Runs `work`, all of whose calls have one deadline. Throws TemporalUnavailable instead of waiting on. */
+  async use<T>(work: (client: LongshoreClient) => Promise<T>, deadlineMs = this.deadlineMs): Promise<T> {
     const client = await this.#connect();
-    return await client.connection.withDeadline(Date.now() + this.deadlineMs, () => work(client));
+    return await client.connection.withDeadline(Date.now() + deadlineMs, () => work(client));
   }
 
   async #connect(): Promise<LongshoreClient> {

@@ -5,6 +5,8 @@ import { LongshoreError } from '../core/errors.js';
 import type { JobDefinition, JobDestination, JobSource } from '../core/jobs.js';
 import { splitS3 } from './source-spec.js';
 
+export { jobFingerprint } from '../infra/temporal/job-runs.js';
+
 export interface JobSpec extends Partial<Omit<JobDefinition, 'source' | 'sourceFolder' | 'destination'>> {
   /** Absolute, or relative to where one is. */
   folder: string;

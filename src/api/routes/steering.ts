@@ -1,6 +1,7 @@
 /** What can be asked of a job that is there: stop, go on, run again, other limits, monitoring. */
+import type { FastifyRequest } from 'fastify';
 import type { LongshoreClient } from '../../client/longshore-client.js';
-import { setLimits } from '../../infra/catalog/jobs.js';
+import { handOver, setLimits, type JobRow } from '../../infra/catalog/jobs.js';
 import { given } from '../definition.js';
 import type { ApiDeps, Routes } from '../deps.js';
 import { writes } from '../schemas/problem.js';
@@ -72,18 +73,24 @@ export function steeringRoutes(app: Routes, deps: ApiDeps): void {
         },
       },
       async (request) => {
-        const { id } = await findUpload(deps, request, request.params.upload_id);
+        const row = await findUpload(deps, request, request.params.upload_id);
+        const { id } = row;
+        if (status === 'started') await answerFor(deps, request, row);
         await temporal.use((client) => act(client, id, db));
         return { upload_id: id, status };
       },
     );
   }
-  settingRoutes(app, deps);
+  limitsRoute(app, deps);
+  monitorRoutes(app, deps);
 }
 
-function settingRoutes(app: Routes, deps: ApiDeps): void {
-  const { db, temporal } = deps;
-  const response = writes(s.Accepted, 'It holds from now on');
+/** Runs are judged by the key that asked for the last one: keys are renewed, jobs stay. */
+async function answerFor({ db }: ApiDeps, { apiKey }: FastifyRequest, row: JobRow): Promise<void> {
+  if (apiKey !== null) await handOver(db, row, apiKey.id);
+}
+
+function limitsRoute(app: Routes, deps: ApiDeps): void {
   app.patch(
     '/uploads/:upload_id/limits',
     {
@@ -94,15 +101,20 @@ function settingRoutes(app: Routes, deps: ApiDeps): void {
           'Change the limits, also of a running job; they hold within seconds, for all workers together',
         params: s.UploadParams,
         body: s.LimitsBody,
-        response,
+        response: writes(s.Accepted, 'It holds from now on'),
       },
     },
     async (request) => {
       const { id } = await findUpload(deps, request, request.params.upload_id);
-      await setLimits(db, id, given(request.body));
+      await setLimits(deps.db, id, given(request.body));
       return { upload_id: id, status: 'changed' as const };
     },
   );
+}
+
+function monitorRoutes(app: Routes, deps: ApiDeps): void {
+  const { config, db, temporal } = deps;
+  const response = writes(s.Accepted, 'It holds from now on');
   app.put(
     '/uploads/:upload_id/monitor',
     {
@@ -116,10 +128,11 @@ function settingRoutes(app: Routes, deps: ApiDeps): void {
       },
     },
     async (request) => {
-      const { id } = await findUpload(deps, request, request.params.upload_id);
-      await temporal.use((client) =>
-        client.jobs.setMonitor(id, { enabled: true, ...given(request.body) }, db),
-      );
+      const row = await findUpload(deps, request, request.params.upload_id);
+      const { id, definition } = row;
+      await answerFor(deps, request, row);
+      const { interval = definition.monitor.interval ?? config.monitor.interval } = request.body;
+      await temporal.use((client) => client.jobs.setMonitor(id, { enabled: true, interval }, db));
       return { upload_id: id, status: 'changed' as const };
     },
   );

@@ -1,8 +1,9 @@
 /** Upload jobs: created, looked at, listed, deleted. */
 import type { FastifyRequest } from 'fastify';
+import { jobFingerprint } from '../../client/job-spec.js';
 import { LongshoreError } from '../../core/errors.js';
 import { isTerminal } from '../../core/states.js';
-import { getJob, jobCounts, listJobs, type JobRow } from '../../infra/catalog/jobs.js';
+import { getJob, handOver, jobCounts, listJobs, type JobRow } from '../../infra/catalog/jobs.js';
 import { definitionOf } from '../definition.js';
 import type { ApiDeps, Routes } from '../deps.js';
 import { maySee, mustGrant } from '../plugins/auth.js';
@@ -55,6 +56,10 @@ function createRoute(app: Routes, { config, db, temporal }: ApiDeps): void {
       mustGrant(request, definition.destination);
       const id = body.upload_id ?? derivedId(request);
       const { bandwidth = null, concurrency = null } = body.limits ?? {};
+      // First, for the run that this may start goes by what the row says.
+      if (id !== undefined && apiKey !== null) {
+        await handOver(db, { id, fingerprint: jobFingerprint(definition) }, apiKey.id);
+      }
       const started = await sensible(() =>
         temporal.use((client) =>
           client.jobs.startJob({
@@ -92,11 +97,14 @@ function deleteRoute(app: Routes, deps: ApiDeps): void {
         const hint = 'Cancel it first, and delete it once it has ended.';
         throw new LongshoreError('Conflict', message, { op: 'delete', key: id, hint });
       }
-      await temporal.use((client) => client.jobs.deleteJob(id, db));
+      await temporal.use((client) => client.jobs.deleteJob(id, db), DELETE_MS);
       return { upload_id: id, status: 'deleted' as const };
     },
   );
 }
+
+/** A run that has just begun is stopped and waited for, up to half a minute. */
+const DELETE_MS = 45_000;
 
 /** Pages are read until one holds something that the caller may see. */
 const MAX_PAGES = 20;

@@ -209,6 +209,25 @@ export async function setMonitored(
   return rowCount === 1;
 }
 
+/**
+ * From now on `apiKey` answers for the job: what its next runs write is looked at by that key's grants. Nothing happens to
+ * a job with another fingerprint. False when nothing had to be changed.
+ */
+export async function handOver(
+  db: Queryable,
+  job: { id: string; fingerprint: string },
+  apiKey: string,
+): Promise<boolean> {
+  const { rowCount } = await query(db, 'handOver', {
+    name: 'hand-over',
+    text: `UPDATE upload_jobs SET api_key = $3::text, updated_at = now(),
+        definition = jsonb_set(definition, '{apiKey}', to_jsonb($3::text))
+      WHERE id = $1 AND fingerprint = $2 AND api_key IS DISTINCT FROM $3::text`,
+    values: [job.id, job.fingerprint, apiKey],
+  });
+  return rowCount === 1;
+}
+
 /** Notes that the monitor has looked. */
 export async function noteCheck(db: Queryable, job: number): Promise<void> {
   await query(db, 'noteCheck', {
