@@ -71,7 +71,8 @@ export function answerProblem(error: unknown, request: FastifyRequest, reply: Fa
 }
 
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
-  if (problem.status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', RETRY_AFTER);
+  const passes = problem.status === 503 || problem.status === 429;
+  if (passes && !reply.hasHeader('retry-after')) reply.header('retry-after', RETRY_AFTER);
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="longshore"');
   return reply.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
 }

@@ -2,9 +2,10 @@
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import type { Socket } from 'node:net';
-import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { LongshoreError } from '../core/errors.js';
+import { KiB } from '../core/limits.js';
 import type { ApiDeps } from './deps.js';
 import { auth } from './plugins/auth.js';
 import { guard } from './plugins/guard.js';
@@ -24,6 +25,8 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_MS = 72_000;
 /** Ids have up to 200 characters, which may all be escaped. */
 const MAX_PARAM_LENGTH = 600;
+/** A cursor of the longest path fits. */
+const MAX_HEADER_SIZE = 64 * KiB;
 
 export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
   const { config } = deps;
@@ -31,13 +34,17 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
   const { trustedProxies } = config.api;
   const app = fastify({
     loggerInstance,
-    disableRequestLogging: true,
+    // Each answer has a line of its own, without what only headers and queries hold.
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.api.bodyLimit,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAM_LENGTH },
     forceCloseConnections: 'idle',
+    // Requests that come while it stops are answered as ever, or find the door shut.
+    return503OnClosing: false,
+    http: { maxHeaderSize: MAX_HEADER_SIZE },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: answerBadRequest,
   });

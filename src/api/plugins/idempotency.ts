@@ -40,6 +40,8 @@ export function idempotency(app: FastifyInstance, { db, log }: ApiDeps): void {
         hint: 'Use a fresh Idempotency-Key for each request, and the same one only to repeat it.',
       });
     }
+    const location = locationOf(request, kept.body);
+    if (location !== undefined) reply.header('location', location);
     return reply.code(kept.status).header('idempotency-replayed', 'true').send(kept.body);
   });
   // Failures do not come this way: a repetition may succeed.
@@ -57,6 +59,14 @@ export function idempotency(app: FastifyInstance, { db, log }: ApiDeps): void {
   app.addHook('onClose', () => clearInterval(timer));
 }
 
+/** Where that lies which the answer says was created. */
+function locationOf(request: FastifyRequest, body: unknown): string | undefined {
+  const made = body as { status?: unknown; upload_id?: string; object_id?: string } | null;
+  const id = made?.upload_id ?? made?.object_id;
+  if (made?.status !== 'created' || id === undefined) return undefined;
+  return `${pathOf(request).replace(/\/$/, '')}/${id}`;
+}
+
 function refOf(request: FastifyRequest): IdempotencyRef | undefined {
   const key = request.headers['idempotency-key'];
   if (request.method !== 'POST' || typeof key !== 'string') return undefined;
@@ -65,7 +75,8 @@ function refOf(request: FastifyRequest): IdempotencyRef | undefined {
 
 /**
  * An id for what a request creates without naming it: a repetition that overtakes the first answer, or follows a crash,
- * means the same thing. undefined without an Idempotency-Key.
+ * means the same thing. It does not age: after the answer is forgotten the key still stands for what it made, and another
+ * body is a conflict, not a second upload. undefined without an Idempotency-Key.
  */
 export function derivedId(request: FastifyRequest): string | undefined {
   const ref = refOf(request);

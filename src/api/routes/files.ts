@@ -1,4 +1,5 @@
 /** The files of a job. */
+import { isUtf8 } from 'node:buffer';
 import { LongshoreError } from '../../core/errors.js';
 import { listFiles } from '../../infra/catalog/files.js';
 import type { ApiDeps, Routes } from '../deps.js';
@@ -38,7 +39,7 @@ export function fileRoutes(app: Routes, deps: ApiDeps): void {
 
 /** Where the page before ended: a path. */
 function decode(cursor: string): string {
-  const path = Buffer.from(cursor, 'base64url').toString('utf8');
-  if (!path.includes('\0') && !path.includes('\uFFFD')) return path;
+  const bytes = Buffer.from(cursor, 'base64url');
+  if (isUtf8(bytes) && !bytes.includes(0)) return bytes.toString('utf8');
   throw new LongshoreError('InvalidInput', 'the cursor is not one that a list answered', { op: 'request' });
 }

@@ -91,7 +91,7 @@ export const PageQuery = {
     .meta({ type: 'integer', minimum: 1, maximum: MAX_PAGE, default: DEFAULT_PAGE }),
   cursor: z
     .string()
-    .regex(/^[A-Za-z0-9_-]{1,8192}$/)
+    .regex(/^[A-Za-z0-9_-]{1,24576}$/)
     .optional()
     .meta({ description: '`next_cursor` of the page before' }),
 };
