@@ -114,6 +114,23 @@ describe('the data folder', () => {
   });
 });
 
+describe('the API', () => {
+  test('has the implied root only where nobody needs a key, and asks for keys behind proxies', () => {
+    writeDev();
+    expect(load().api).toMatchObject({ keysRequired: false, roots: { host: '/' } });
+    const closed: Record<string, string>[] = [
+      { LONGSHORE_API_HOST: '0.0.0.0' },
+      { LONGSHORE_API_KEYS_REQUIRED: 'true' },
+      { LONGSHORE_API_TRUSTED_PROXIES: '127.0.0.1' },
+    ];
+    for (const env of closed) {
+      expect(load(env)).toMatchObject({ api: { keysRequired: true, roots: {} }, roots: { host: '/' } });
+    }
+    const named = { LONGSHORE_API_HOST: '0.0.0.0', LONGSHORE_ROOTS: 'data=/data' };
+    expect(load(named).api.roots).toEqual({ data: '/data' });
+  });
+});
+
 describe('precedence', () => {
   test('dev.json over default, environment over dev.json, flag over environment', () => {
     writeDev();
