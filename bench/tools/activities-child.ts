@@ -1,6 +1,6 @@
 /** activities-child.js FILE BUCKET KEY, with the usual AWS variables. Prints the milliseconds of each step as JSON. */
 import { randomUUID } from 'node:crypto';
-import { asyncLocalStorage, Context } from '@temporalio/activity';
+import { asyncLocalStorage } from '@temporalio/activity';
 import { createTransferActivities, type TransferActivities } from '../../src/activities/uploads.js';
 import { uploadWorkflowId } from '../../src/core/ids.js';
 import type { UploadObjectInput } from '../../src/core/uploads.js';
@@ -9,6 +9,7 @@ import { createBufferPool } from '../../src/infra/buffers.js';
 import { loadConfig } from '../../src/infra/config.js';
 import { createObjectStore } from '../../src/infra/s3/index.js';
 import { createSources } from '../../src/infra/sources/index.js';
+import { context } from './context.js';
 
 const [file = '', bucket = '', key = ''] = process.argv.slice(2);
 const phases: Record<string, number> = { 'process and imports': performance.now() };
@@ -29,23 +30,6 @@ const activities = createTransferActivities({
   defaults: config.upload,
   profile: config.serverProfile,
 });
-
-/** As much of a context as our activities ask for: nobody cancels, and heartbeats go nowhere. */
-function context(): Context {
-  const client = {
-    withDeadline: (_deadline: number, call: () => Promise<void>) => call(),
-    activity: { heartbeat: () => Promise.resolve() },
-  };
-  const info = { attempt: 1, activityType: 'bench', taskToken: new Uint8Array(), heartbeatTimeoutMs: 10_000 };
-  const cancelled = new Promise<never>(() => undefined);
-  const parts = [info, cancelled, new AbortController().signal, () => undefined, client] as const;
-  return new (Context as unknown as new (...args: readonly unknown[]) => Context)(
-    ...parts,
-    undefined,
-    undefined,
-    {},
-  );
-}
 
 async function step<K extends keyof TransferActivities>(
   name: K,

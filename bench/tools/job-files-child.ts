@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { asyncLocalStorage, Context } from '@temporalio/activity';
+import { asyncLocalStorage } from '@temporalio/activity';
 import { createUploadFiles } from '../../src/activities/files.js';
 import { inLanes } from '../../src/activities/lanes.js';
 import { jobWorkflowId } from '../../src/core/ids.js';
@@ -16,6 +16,7 @@ import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
 import { loadConfig } from '../../src/infra/config.js';
 import { createLimits } from '../../src/infra/limits.js';
 import { createObjectStore } from '../../src/infra/s3/index.js';
+import { context } from './context.js';
 
 const [folder = '', bucket = '', prefix = ''] = process.argv.slice(2);
 const BATCH_FILES = 500;
@@ -61,23 +62,6 @@ async function writeRows(db: Pool, ref: JobRef): Promise<number> {
     [ref.job, batches],
   );
   return batches;
-}
-
-/** As much of a context as our activities ask for: nobody cancels, and heartbeats go nowhere. */
-function context(): Context {
-  const client = {
-    withDeadline: (_deadline: number, call: () => Promise<void>) => call(),
-    activity: { heartbeat: () => Promise.resolve() },
-  };
-  const info = { attempt: 1, activityType: 'bench', taskToken: new Uint8Array(), heartbeatTimeoutMs: 10_000 };
-  const cancelled = new Promise<never>(() => undefined);
-  const parts = [info, cancelled, new AbortController().signal, () => undefined, client] as const;
-  return new (Context as unknown as new (...args: readonly unknown[]) => Context)(
-    ...parts,
-    undefined,
-    undefined,
-    {},
-  );
 }
 
 async function main(): Promise<never> {
