@@ -1,40 +1,29 @@
 /** What keys, proxies and readers that go may do to the API, on real servers. */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { addApiKey, revokeApiKey } from '../../src/infra/catalog/api-keys.js';
-import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
-import { apiOfTest, startTestApi, type Json, type TestApi } from '../helpers/api.js';
-import { keysIn, startRig, type Rig } from '../helpers/rig.js';
+import { apiOfTest, type Json } from '../helpers/api.js';
+import { startApiBench, type ApiBench } from '../helpers/api-bench.js';
+import { keysIn } from '../helpers/rig.js';
 import { eventually } from '../helpers/wait.js';
 
-let rig: Rig;
-let api: TestApi;
-let db: Pool;
+let bench: ApiBench;
+let rig: ApiBench['rig'];
+let api: ApiBench['api'];
+let db: ApiBench['db'];
 
 beforeAll(async () => {
-  rig = await startRig();
-  api = await startTestApi(rig.surroundings);
-  db = createPool(rig.config.postgresUrl ?? '', { max: 2 });
+  bench = await startApiBench();
+  ({ rig, api, db } = bench);
 });
-afterAll(async () => {
-  await api.close();
-  await db.end();
-  await rig.close();
-});
+afterAll(() => bench.close());
 
 const uploads = '/api/v1/uploads/';
 const bearer = ({ token }: { token: string }) => ({ authorization: `Bearer ${token}` });
-
-async function folderOf(files: Record<string, string>): Promise<string> {
-  const folder = join(rig.folder, `folder-${randomUUID()}`);
-  await mkdir(folder);
-  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
-  return folder;
-}
 
 async function stateIs(id: string, state: string): Promise<Json> {
   return await eventually(
@@ -51,7 +40,7 @@ async function endless(bucket: string): Promise<string> {
   const id = randomUUID();
   const created = await api.send('POST', uploads, {
     upload_id: id,
-    source_folder: await folderOf({ f: 'x'.repeat(100_000) }),
+    source_folder: await bench.folderOf({ f: 'x'.repeat(100_000) }),
     destination_bucket: bucket,
     monitor: false,
     limits: { bandwidth: 1 },
@@ -87,7 +76,7 @@ describe('keys', () => {
 
   test('are renewed without an end to the jobs they started', async () => {
     const bucket = await rig.bucket();
-    const folder = await folderOf({ a: 'a' });
+    const folder = await bench.folderOf({ a: 'a' });
     const grants = [{ bucket: bucket.name, prefix: 'mine/' }];
     const old = await addApiKey(db, { name: 'old', grants });
     const id = randomUUID();
@@ -180,7 +169,7 @@ describe('what is asked for again', () => {
   test('says again where it is', async () => {
     const bucket = await rig.bucket();
     const ask = {
-      source_folder: await folderOf({ f: 'f' }),
+      source_folder: await bench.folderOf({ f: 'f' }),
       destination_bucket: bucket.name,
       monitor: false,
     };
@@ -198,7 +187,11 @@ describe('what is asked for again', () => {
     const bucket = await rig.bucket();
     const other = await apiOfTest(rig.surroundings, { env: { FILE_MONITOR_INTERVAL: '77' } });
     const id = randomUUID();
-    const ask = { upload_id: id, source_folder: await folderOf({ f: 'f' }), destination_bucket: bucket.name };
+    const ask = {
+      upload_id: id,
+      source_folder: await bench.folderOf({ f: 'f' }),
+      destination_bucket: bucket.name,
+    };
     expect((await api.send('POST', uploads, ask)).status).toBe(200);
     expect((await other.send('POST', uploads, ask)).status).toBe(200);
     await stateIs(id, 'COMPLETED');
@@ -209,7 +202,7 @@ describe('what is asked for again', () => {
 test('files are paged over names that are no text, however long', async () => {
   const bucket = await rig.bucket();
   const odd = `\uFFFD${'x'.repeat(20)}`;
-  const folder = await folderOf({ [odd]: 'a', '\u{10000}': 'b' });
+  const folder = await bench.folderOf({ [odd]: 'a', '\u{10000}': 'b' });
   const id = randomUUID();
   await api.send('POST', uploads, {
     upload_id: id,

@@ -1,37 +1,25 @@
 /** Upload jobs by the REST API, on real servers. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { jobWorkflowId } from '../../src/core/ids.js';
 import { addApiKey, revokeApiKey } from '../../src/infra/catalog/api-keys.js';
-import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
-import { startTestApi, type Json, type TestApi } from '../helpers/api.js';
-import { keysIn, startRig, type Rig } from '../helpers/rig.js';
+import { startTestApi, type Json } from '../helpers/api.js';
+import { startApiBench, type ApiBench } from '../helpers/api-bench.js';
+import { keysIn } from '../helpers/rig.js';
 import { eventually } from '../helpers/wait.js';
 
-let rig: Rig;
-let api: TestApi;
-let db: Pool;
+let bench: ApiBench;
+let rig: ApiBench['rig'];
+let api: ApiBench['api'];
+let db: ApiBench['db'];
 
 beforeAll(async () => {
-  rig = await startRig();
-  api = await startTestApi(rig.surroundings);
-  db = createPool(rig.config.postgresUrl ?? '', { max: 2 });
+  bench = await startApiBench();
+  ({ rig, api, db } = bench);
 });
-afterAll(async () => {
-  await api.close();
-  await db.end();
-  await rig.close();
-});
-
-/** A folder under the root, with these files. */
-async function folderOf(files: Record<string, string>): Promise<string> {
-  const folder = join(rig.folder, `folder-${randomUUID()}`);
-  await mkdir(folder);
-  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
-  return folder;
-}
+afterAll(() => bench.close());
 
 const uploads = '/api/v1/uploads/';
 
@@ -48,7 +36,7 @@ async function ended(id: string): Promise<Json> {
 describe('a job', () => {
   test('is created, goes through, and is shown with the fields of the file upload service', async () => {
     const bucket = await rig.bucket();
-    const folder = await folderOf({ 'a.txt': 'a', 'b.txt': 'bb', 'c.bin': 'ccc' });
+    const folder = await bench.folderOf({ 'a.txt': 'a', 'b.txt': 'bb', 'c.bin': 'ccc' });
     const id = randomUUID();
     const ask = {
       upload_id: id,
@@ -96,7 +84,7 @@ describe('a job', () => {
 
   test('asked for a hundred times at once is one job, with one answer', async () => {
     const bucket = await rig.bucket();
-    const folder = await folderOf({ f: 'f' });
+    const folder = await bench.folderOf({ f: 'f' });
     const id = randomUUID();
     const ask = { upload_id: id, source_folder: folder, destination_bucket: bucket.name, monitor: false };
     const answers = await Promise.all(Array.from({ length: 100 }, () => api.send('POST', uploads, ask)));
@@ -128,7 +116,7 @@ describe('while it runs', () => {
   test('it is limited, paused, resumed, followed by events, and cancelled', async () => {
     const bucket = await rig.bucket();
     const content = 'x'.repeat(20_000);
-    const folder = await folderOf(
+    const folder = await bench.folderOf(
       Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`f${n}`, content])),
     );
     const id = randomUUID();
@@ -170,7 +158,7 @@ describe('while it runs', () => {
     const id = randomUUID();
     await few.send('POST', uploads, {
       upload_id: id,
-      source_folder: await folderOf({ f: 'x'.repeat(100_000) }),
+      source_folder: await bench.folderOf({ f: 'x'.repeat(100_000) }),
       destination_bucket: bucket.name,
       monitor: false,
       limits: { bandwidth: 1 },
@@ -219,7 +207,7 @@ async function follow(id: string): Promise<{ seen: Event[]; end: Promise<void> }
 
 test('a key that was revoked meanwhile moves nothing any more', async () => {
   const bucket = await rig.bucket();
-  const folder = await folderOf({ f: 'f' });
+  const folder = await bench.folderOf({ f: 'f' });
   const key = await addApiKey(db, { name: 'k', grants: [{ bucket: bucket.name, prefix: 'mine/' }] });
   const ask = {
     source_folder: folder,
@@ -241,7 +229,7 @@ test('a key that was revoked meanwhile moves nothing any more', async () => {
 describe('lists', () => {
   test('are filtered and paged, and hold what a key may see', async () => {
     const bucket = await rig.bucket();
-    const folder = await folderOf({ f: 'f' });
+    const folder = await bench.folderOf({ f: 'f' });
     const key = await addApiKey(db, { name: 'k', grants: [{ bucket: bucket.name, prefix: 'mine/' }] });
     const headers = { authorization: `Bearer ${key.token}` };
     const ask = (prefix: string) => ({

@@ -3,27 +3,23 @@ import { randomUUID } from 'node:crypto';
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { addApiKey, revokeApiKey } from '../../src/infra/catalog/api-keys.js';
-import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
 import { createLogger } from '../../src/infra/telemetry/log.js';
-import { apiOfTest, startTestApi, type Answer, type TestApi } from '../helpers/api.js';
-import { objectSha256, startRig, type Rig } from '../helpers/rig.js';
+import { apiOfTest, startTestApi, type Answer } from '../helpers/api.js';
+import { startApiBench, type ApiBench } from '../helpers/api-bench.js';
+import { objectSha256 } from '../helpers/rig.js';
 import { startTcpProxy } from '../helpers/tcp-proxy.js';
 import { eventually } from '../helpers/wait.js';
 
-let rig: Rig;
-let api: TestApi;
-let db: Pool;
+let bench: ApiBench;
+let rig: ApiBench['rig'];
+let api: ApiBench['api'];
+let db: ApiBench['db'];
 
 beforeAll(async () => {
-  rig = await startRig();
-  api = await startTestApi(rig.surroundings);
-  db = createPool(rig.config.postgresUrl ?? '', { max: 2 });
+  bench = await startApiBench();
+  ({ rig, api, db } = bench);
 });
-afterAll(async () => {
-  await api.close();
-  await db.end();
-  await rig.close();
-});
+afterAll(() => bench.close());
 
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 
