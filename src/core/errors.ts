@@ -68,6 +68,15 @@ export const ERRORS = {
   NotFound: never(404, 'Check the id with `longshore list`.'),
   NotRunning: never(409, 'The upload has ended; `longshore status` shows how.', EXIT.conflict),
 
+  // Sessions
+  SessionExpired: never(410, 'Nobody came back to the session in time; begin another.'),
+  PartsMissing: never(409, 'Send the chunks that the message names, then complete again.', EXIT.conflict),
+  WrongChunkSize: never(422, 'Send the chunk with the size that the message names.'),
+  ChunkDamaged: never(400, 'The bytes are not those of the checksum; send the chunk again.'),
+  ChunkSuperseded: never(409, 'A newer request brings this chunk; that one counts.', EXIT.conflict),
+  LengthRequired: never(411, 'Send a Content-Length with the body.'),
+  InsecureTransport: never(403, 'Keys of customers are taken over TLS or loopback only.'),
+
   // Who asks, and how
   Unauthenticated: never(401, 'Send `Authorization: Bearer <key>`; `longshore keys add` makes a key.'),
   NotGranted: never(

@@ -34,14 +34,30 @@ export interface ObjectSource {
   versionId?: string;
 }
 
-export type Source = FileSource | UrlSource | ObjectSource;
+/** Bytes that a client brings, part by part; see core/sessions. */
+export interface ClientSource {
+  kind: 'client';
+  /** As the client calls it; for people, and the object's metadata. */
+  name: string;
+  /** The object that the catalog knows under this id; the session's own id unless it is a new version of one. */
+  nodeId: string;
+  connectorId?: string;
+  /** How its bytes come: chunks of a multipart upload, or one whole object that somebody puts at the key. */
+  mode: 'chunks' | 'whole';
+  /** How long it lives after the last sign of its client, ms. */
+  ttlMs: number;
+}
+
+export type Source = FileSource | UrlSource | ObjectSource | ClientSource;
 
 export interface Destination {
   bucket: string;
   key: string;
 }
 
-export type Encryption = { type: 'SSE_S3' } | { type: 'SSE_KMS'; kmsKeyId?: string };
+/** A customer's key never travels here: it is sealed in the catalog, and `keyRef` names it. `keyMd5`: base64, as S3 has it. */
+export type Encryption =
+  { type: 'SSE_S3' } | { type: 'SSE_KMS'; kmsKeyId?: string } | { type: 'SSE_C'; keyRef: string; keyMd5: string };
 
 /** `full` > `server` > `size`; see the glossary in docs/architecture.md. */
 export const VERIFICATION_LEVELS = ['size', 'server', 'full'] as const;
@@ -176,5 +192,7 @@ export function sourceLabel(source: Source): string {
       return source.url;
     case 'object':
       return `${source.store === undefined ? 's3' : source.store}://${source.bucket}/${source.key}`;
+    case 'client':
+      return `client:${source.name}`;
   }
 }

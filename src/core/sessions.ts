@@ -1,0 +1,96 @@
+/**
+ * The contract of a session: an upload whose bytes a client brings. Its life is one `uploadObject` workflow with a
+ * `client` source; its parts are rows of the catalog, for lists do not belong in history.
+ */
+import type { SignalDefinition } from '@temporalio/common';
+import { MAX_PARTS, MAX_PART_SIZE, MIN_PART_SIZE, MiB } from './limits.js';
+import { planParts, planUnknown, S3_PROFILE, type ServerProfile } from './part-plan.js';
+import type { TruthToken } from './upload-steps.js';
+import type { UploadResult } from './uploads.js';
+
+/** What clients are told to send; bytes. Chunk n, from 0, is part n + 1. */
+export interface ChunkAdvice {
+  recommendedChunkSize: number;
+  minChunkSize: number;
+  maxChunkSize: number;
+  maxChunks: number;
+}
+
+/** Answer of the update `opened`: from here on chunks are taken. */
+export interface OpenedSession {
+  s3UploadId: string | null;
+  generation: number;
+  chunkSize: number;
+  token: TruthToken;
+}
+
+/** What `completeSession` is told: what the client says that it sent. All of it is compared with what is there. */
+export interface CompleteAsk {
+  /** Chunks in all. */
+  chunks?: number;
+  /** Bytes in all. */
+  size?: number;
+  /** Full-object CRC32, `crc32:<base64>`. */
+  checksum?: string;
+}
+
+/** Why a session cannot be completed yet. Lists hold at most 100 chunk numbers, from 0. */
+export interface Incomplete {
+  missing: number[];
+  /** How many there are in all. */
+  missingCount: number;
+  /** Chunks beyond the end, or that S3 has and nobody vouches for. */
+  surplus: number[];
+  message: string;
+}
+
+export type CompletionAnswer = { result: UploadResult } | { incomplete: Incomplete };
+
+// Plain definitions, so that a client need not load the workflow library.
+const signal = (name: string): SignalDefinition => ({ type: 'signal', name }) as SignalDefinition;
+
+/** The first byte has come: PENDING becomes UPLOADING. */
+export const begunSignal = signal('begun');
+/** The multipart upload of this generation is gone; args: [generation]. A fresh one is begun, and all chunks are asked for again. */
+export const lostSignal = { type: 'signal', name: 'lost' } as SignalDefinition<[number]>;
+/** Update; answers OpenedSession once chunks are taken, or throws why they never will be. */
+export const OPENED_UPDATE = 'opened';
+/** Update; args: [CompleteAsk], answers CompletionAnswer. Joined by repetitions while it runs. */
+export const COMPLETE_UPDATE = 'complete';
+
+/** Chunks up to this size; larger ones mean that a broken line costs too much. */
+export const MAX_ADVISED_CHUNK = 500 * MiB;
+
+/** Chunk sizes for an object of `size` bytes (null: unknown, at most `expectedMax`). Throws PlanImpossible. */
+export function adviseChunks(
+  size: number | null,
+  preferred: number,
+  expectedMax: number,
+  profile: ServerProfile = S3_PROFILE,
+): ChunkAdvice {
+  const plan = size === null ? planUnknown(expectedMax, preferred, profile) : planParts(size, preferred, profile);
+  return {
+    recommendedChunkSize: plan.partSize,
+    minChunkSize: Math.max(MIN_PART_SIZE, profile.minPartSize),
+    maxChunkSize: Math.min(Math.max(MAX_ADVISED_CHUNK, plan.partSize), profile.maxPartSize, MAX_PART_SIZE),
+    maxChunks: Math.min(profile.maxParts, MAX_PARTS),
+  };
+}
+
+/**
+ * The bytes that chunk `chunk` (from 0) must have: exactly so many where the size is known; where it is not, all but
+ * the last have `most`, and the last at least one.
+ */
+export function chunkLength(
+  chunk: number,
+  { chunkSize, size }: { chunkSize: number; size: number | null },
+): { least: number; most: number } {
+  if (size === null) return { least: 1, most: chunkSize };
+  const length = Math.min(chunkSize, size - chunk * chunkSize);
+  return { least: length, most: length };
+}
+
+/** Chunks of an object of `size` bytes. */
+export function chunkCount(size: number, chunkSize: number): number {
+  return Math.max(1, Math.ceil(size / chunkSize));
+}
