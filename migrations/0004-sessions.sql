@@ -3,6 +3,9 @@ ALTER TABLE object_uploads DROP CONSTRAINT object_uploads_state_check;
 ALTER TABLE object_uploads ADD CONSTRAINT object_uploads_state_check CHECK (
   state IN ('PENDING', 'UPLOADING', 'PAUSED', 'BLOCKED', 'COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED')
 );
+DROP INDEX object_uploads_to_sweep;
+CREATE INDEX object_uploads_to_sweep ON object_uploads (installation, updated_at)
+  WHERE s3_upload_id IS NOT NULL AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED');
 
 -- An object that somebody registered; each session that names it makes a version of it.
 CREATE TABLE nodes (
@@ -46,7 +49,11 @@ CREATE TABLE sessions (
   expected_size  bigint,
   -- The multipart upload that takes chunks now; each generation begins with none.
   s3_upload_id   text,
+  -- Rises with every multipart upload of this session, over all runs of its workflow.
   generation     integer NOT NULL,
+  -- Which of its workflow's runs opened it, and with that run's how manieth multipart upload: a late attempt changes nothing.
+  run_started_at timestamptz(3) NOT NULL,
+  run_generation integer NOT NULL,
   nonce          text NOT NULL,
   -- Chunks are taken. False once it is being completed or has ended.
   open           boolean NOT NULL,

@@ -1,11 +1,11 @@
 /** What workflows ask of the catalog and of Temporal itself: the activities of the `orchestration` queue. */
 import type { UploadReport } from '../core/uploads.js';
 import { reportUpload } from '../infra/catalog/uploads.js';
-import type { Queryable } from '../infra/catalog/pool.js';
+import type { Pool } from '../infra/catalog/pool.js';
 import { mapFailures } from './failures.js';
 
 export interface OrchestrationDeps {
-  db: Queryable;
+  db: Pool;
   installation: string;
   /** Asks Temporal to cancel a run. */
   cancelRun(workflowId: string, runId: string): Promise<void>;

@@ -113,6 +113,7 @@ export function splitS3(text: string, op: string): Destination {
 
 function baseName(source: Source): string | undefined {
   if (source.kind === 'file') return basename(source.path);
+  if (source.kind === 'client') return basename(source.name) || undefined;
   const path = source.kind === 'object' ? source.key : new URL(source.url).pathname;
   const last = path.slice(path.lastIndexOf('/') + 1);
   if (last === '') return undefined;

@@ -47,6 +47,8 @@ export const MAX_BACKOFF_MS = 60_000;
 
 /** PAUSED and BLOCKED do not last for ever: parts that wait cost money. */
 export const MAX_PARKED_MS = 7 * 24 * 3600 * 1000;
+/** A session lives at least this long after its client's last sign of life. */
+export const MIN_SESSION_TTL_MS = 1000;
 /** A workflow begins afresh after NoSuchUpload at most this often. */
 export const MAX_GENERATIONS = 5;
 

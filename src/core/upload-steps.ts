@@ -4,6 +4,7 @@
  */
 import type { PartPlan } from './part-plan.js';
 import type {
+  ClientSource,
   Destination,
   FileSource,
   ObjectSource,
@@ -32,7 +33,9 @@ export type PinnedSource =
       crc32: string | null;
       /** Same endpoint and credentials as the destination, so the server copies by itself. */
       serverSide: boolean;
-    });
+    })
+  /** null while nobody knows how much the client will bring. */
+  | (ClientSource & { size: number | null });
 
 /** The result of `inspectSource`: everything that limits and configuration decide, so that a replay reads neither. */
 export interface Inspection {
@@ -58,7 +61,10 @@ export type TransferPlan = { kind: 'put'; size: number } | { kind: 'copy'; size:
 export interface PartsPlan {
   kind: 'parts';
   parts: PartPlan;
-  /** `copy` parts are UploadPartCopy; `sequential` sources can only be read from their start, so they are one window. */
+  /**
+   * `copy` parts are UploadPartCopy; `sequential` sources can only be read from their start, so they are one window.
+   * What a client brings has no window: nothing of it is fetched.
+   */
   mode: 'random' | 'sequential' | 'copy';
   windows: Window[];
   windowsAtOnce: number;

@@ -5,12 +5,15 @@ import {
   MAX_CONCURRENCY,
   MAX_KEY_BYTES,
   MAX_METADATA_BYTES,
+  MAX_PARKED_MS,
   MAX_PART_SIZE,
   MAX_TAGS,
   MIN_PART_SIZE,
+  MIN_SESSION_TTL_MS,
 } from './limits.js';
 import {
   VERIFICATION_LEVELS,
+  type ClientSource,
   type Destination,
   type Source,
   type UploadObjectInput,
@@ -34,12 +37,30 @@ export function validateUpload(input: UploadObjectInput): void {
 }
 
 function validateSource(source: Source): void {
-  const known = { file: ['root', 'path'], url: ['url'], object: ['bucket', 'key'] } as const;
+  const known = {
+    file: ['root', 'path'],
+    url: ['url'],
+    object: ['bucket', 'key'],
+    client: ['name', 'nodeId'],
+  } as const;
   const fields = Object.hasOwn(known, source.kind) ? known[source.kind] : undefined;
   if (fields === undefined) throw invalid(`${JSON.stringify(source.kind)} is no kind of source`);
   for (const field of fields) {
     const value = (source as unknown as { [field: string]: unknown })[field];
     if (typeof value !== 'string' || value === '') throw invalid(`the ${source.kind} source has no ${field}`);
+  }
+  if (source.kind === 'client') validateClient(source);
+}
+
+function validateClient({ nodeId, connectorId, mode, ttlMs }: ClientSource): void {
+  for (const id of [nodeId, connectorId ?? nodeId]) {
+    if (!ID_PATTERN.test(id))
+      throw invalid(`the id ${JSON.stringify(id)} is not 1 to 200 of A-Z a-z 0-9 . _ : -`);
+  }
+  if (mode !== 'chunks' && mode !== 'whole')
+    throw invalid(`${JSON.stringify(mode)} is no way to bring bytes`);
+  if (!isWhole(ttlMs, MIN_SESSION_TTL_MS, MAX_PARKED_MS)) {
+    throw invalid(`a life of ${ttlMs} ms is not between ${MIN_SESSION_TTL_MS} and ${MAX_PARKED_MS}`);
   }
 }
 

@@ -1,12 +1,12 @@
 /** The table of object uploads: written by reports of their workflows, read by lists and by `status`. */
-import { isErrorCode } from '../../core/errors.js';
 import type { FailureView } from '../../core/errors.js';
-import type { UploadState } from '../../core/states.js';
+import { isTerminal, type UploadState } from '../../core/states.js';
 import type { Source, UploadReport, Verification } from '../../core/uploads.js';
 import { checkPage, decodeCursor, encodeCursor } from './paging.js';
-import { query } from './pool.js';
-import type { Queryable } from './pool.js';
-import { printable } from './values.js';
+import { query, transaction } from './pool.js';
+import type { Pool, PoolClient, Queryable } from './pool.js';
+import { endSession } from './session-end.js';
+import { failureOrNull, printable } from './values.js';
 
 /** Sizes in bytes, times ISO 8601 in UTC; null where nothing is known (yet). */
 export interface UploadRow {
@@ -66,7 +66,8 @@ const PLACE = (column: (typeof REPORTED)[number]): string => `$${REPORTED.indexO
 const SIZE_KNOWN = `$${REPORTED.length + 1}`;
 const NEW_RUN = 'EXCLUDED.run_id <> u.run_id';
 const STARTED = `CASE WHEN EXCLUDED.state <> 'PENDING' THEN now() END`;
-const FINISHED = `CASE WHEN EXCLUDED.state IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END`;
+const TERMINAL = `('COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED')`;
+const FINISHED = `CASE WHEN EXCLUDED.state IN ${TERMINAL} THEN now() END`;
 
 /**
  * One statement, so that two writers cannot slip between reading and writing. What a report leaves out keeps its value;
@@ -76,7 +77,7 @@ const REPORT = `
 INSERT INTO object_uploads AS u (${REPORTED.join(', ')}, created_at, started_at, finished_at)
 VALUES (${REPORTED.map(PLACE).join(', ')}, ${PLACE('run_started_at')},
   CASE WHEN ${PLACE('state')} <> 'PENDING' THEN now() END,
-  CASE WHEN ${PLACE('state')} IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END)
+  CASE WHEN ${PLACE('state')} IN ${TERMINAL} THEN now() END)
 ON CONFLICT (id) DO UPDATE SET
   ${ALWAYS.filter((column) => column !== 'id')
     .map((column) => `${column} = EXCLUDED.${column}`)
@@ -88,7 +89,7 @@ ON CONFLICT (id) DO UPDATE SET
   ${RESULT.map((column) => `${column} = coalesce(EXCLUDED.${column}, CASE WHEN ${NEW_RUN} THEN NULL ELSE u.${column} END)`).join(',\n  ')},
   ${FAILURE.map(
     (column) => `${column} = CASE
-    WHEN EXCLUDED.failure_code IS NOT NULL OR ${NEW_RUN} OR EXCLUDED.state NOT IN ('BLOCKED', 'FAILED', 'CANCELLED')
+    WHEN EXCLUDED.failure_code IS NOT NULL OR ${NEW_RUN} OR EXCLUDED.state NOT IN ('BLOCKED', 'FAILED', 'CANCELLED', 'EXPIRED')
     THEN EXCLUDED.${column} ELSE u.${column} END`,
   ).join(',\n  ')},
   attempts = u.attempts + CASE WHEN ${NEW_RUN} THEN 1 ELSE 0 END,
@@ -101,12 +102,30 @@ WHERE (EXCLUDED.run_started_at, EXCLUDED.sequence) > (u.run_started_at, u.sequen
  * Writes what a workflow says of itself. (runStartedAt, sequence) only moves forward: a repeated or late report changes
  * nothing, and neither is an error. Throws CatalogUnavailable while PostgreSQL is away.
  */
-export async function reportUpload(db: Queryable, installation: string, report: UploadReport): Promise<void> {
-  await query(db, 'reportUpload', {
+export async function reportUpload(db: Pool, installation: string, report: UploadReport): Promise<void> {
+  if (!isTerminal(report.state)) {
+    await writeReport(db, installation, report);
+    return;
+  }
+  await transaction(db, 'reportUpload', async (tx) => {
+    const moved = await writeReport(tx, installation, report);
+    if (moved) await settleEnd(tx, report);
+  });
+}
+
+/** All that an end brings with it. Together with the report, so that it happens once, and never without it. */
+async function settleEnd(tx: PoolClient, report: UploadReport): Promise<void> {
+  if (report.source.kind === 'client') await endSession(tx, report);
+}
+
+/** False when the report came late, or again. */
+async function writeReport(db: Queryable, installation: string, report: UploadReport): Promise<boolean> {
+  const { rowCount } = await query(db, 'reportUpload', {
     name: 'report-upload',
     text: REPORT,
     values: [...values(installation, report), report.size !== undefined || report.result !== undefined],
   });
+  return rowCount === 1;
 }
 
 function values(installation: string, report: UploadReport): unknown[] {
@@ -217,23 +236,10 @@ function toRow(raw: RawRow): UploadRow {
     etag: maybe('etag'),
     versionId: maybe('version_id'),
     attempts: Number(raw['attempts']),
-    failure: toFailure(raw),
+    failure: failureOrNull(raw),
     createdAt: (raw['created_at'] as Date).toISOString(),
     startedAt: time('started_at'),
     finishedAt: time('finished_at'),
     updatedAt: (raw['updated_at'] as Date).toISOString(),
-  };
-}
-
-function toFailure(raw: RawRow): FailureView | null {
-  const code = raw['failure_code'];
-  if (code === null) return null;
-  return {
-    // A newer Longshore may have written a code that this one does not know.
-    code: isErrorCode(code) ? code : 'Internal',
-    message: String(raw['failure_reason'] ?? ''),
-    ...(raw['failure_op'] === null ? {} : { op: String(raw['failure_op']) }),
-    ...(raw['failure_key'] === null ? {} : { key: String(raw['failure_key']) }),
-    hint: String(raw['failure_hint'] ?? ''),
   };
 }

@@ -1,6 +1,6 @@
 /** All kinds of sources behind one door. */
 import { LongshoreError } from '../../core/errors.js';
-import type { Source } from '../../core/uploads.js';
+import type { ClientSource, Source } from '../../core/uploads.js';
 import type { PinnedSource } from '../../core/upload-steps.js';
 import type { UrlConfig } from '../config.js';
 import { createFileSource } from './file-source.js';
@@ -37,6 +37,8 @@ export function createSources(deps: SourcesDeps): ClosableSources {
           return url.inspect(source, signal);
         case 'object':
           return object.inspect(source, signal);
+        case 'client':
+          return Promise.reject(brought(source));
         default:
           return Promise.reject(unknownKind(source));
       }
@@ -49,12 +51,20 @@ export function createSources(deps: SourcesDeps): ClosableSources {
           return url.open(pinned, signal);
         case 'object':
           return object.open(pinned, signal);
+        case 'client':
+          return Promise.reject(brought(pinned));
         default:
           return Promise.reject(unknownKind(pinned));
       }
     },
     close: () => client.close(),
   };
+}
+
+/** Its bytes come to us; nothing can be looked at or opened. */
+function brought({ name }: ClientSource): LongshoreError {
+  const message = `${name} is brought by a client, and cannot be read from here`;
+  return new LongshoreError('SourceInvalid', message, { op: 'inspect' });
 }
 
 function unknownKind(source: never): LongshoreError {

@@ -1,0 +1,112 @@
+/** The table of nodes: objects that somebody registered, and what is there of each. */
+import type { NodeState } from '../../core/states.js';
+import type { Encryption } from '../../core/uploads.js';
+import { checkPage, decodeCursor, encodeCursor } from './paging.js';
+import { query } from './pool.js';
+import type { Queryable } from './pool.js';
+import { numberOrNull } from './values.js';
+
+/** Sizes in bytes, times ISO 8601 in UTC; null where nothing is known (yet). */
+export interface NodeRow {
+  nodeId: string;
+  connectorId: string | null;
+  name: string;
+  contentType: string | null;
+  bucket: string;
+  key: string;
+  status: NodeState;
+  /** The session that made what is there now. */
+  uploadId: string | null;
+  etag: string | null;
+  size: number | null;
+  versionId: string | null;
+  /** `crc32:<base64>` */
+  checksum: string | null;
+  encryptionType: Encryption['type'] | null;
+  kmsKeyId: string | null;
+  /** MD5 of the customer's key, base64. */
+  customerKeyMd5: string | null;
+  createdAt: string;
+  updatedAt: string;
+}
+
+export async function getNode(db: Queryable, nodeId: string): Promise<NodeRow | undefined> {
+  const { rows } = await query<RawRow>(db, 'getNode', {
+    name: 'get-node',
+    text: 'SELECT * FROM nodes WHERE node_id = $1',
+    values: [nodeId],
+  });
+  return rows[0] === undefined ? undefined : toRow(rows[0]);
+}
+
+export interface ListNodes {
+  status?: NodeState | undefined;
+  connectorId?: string | undefined;
+  bucket?: string | undefined;
+  /** Rows of one page, 1 to 1,000. */
+  limit: number;
+  /** `nextCursor` of the page before. */
+  cursor?: string | undefined;
+}
+
+export interface NodePage {
+  rows: NodeRow[];
+  /** null after the last page. */
+  nextCursor: string | null;
+}
+
+/** Newest first. Throws InvalidInput for a bad cursor or limit. */
+export async function listNodes(db: Queryable, ask: ListNodes): Promise<NodePage> {
+  checkPage(ask.limit, 'listNodes');
+  const conditions: string[] = [];
+  const given: unknown[] = [];
+  const bind = (value: unknown): string => `$${given.push(value)}`;
+  if (ask.status !== undefined) conditions.push(`status = ${bind(ask.status)}`);
+  if (ask.connectorId !== undefined) conditions.push(`connector_id = ${bind(ask.connectorId)}`);
+  if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
+  if (ask.cursor !== undefined) {
+    const [createdAt, id] = decodeCursor(ask.cursor, 'listNodes');
+    conditions.push(`(created_at, node_id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
+  }
+  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+  const { rows } = await query<RawRow>(db, 'listNodes', {
+    text: `SELECT * FROM nodes ${where} ORDER BY created_at DESC, node_id DESC LIMIT ${bind(ask.limit + 1)}`,
+    values: given,
+  });
+  const page = rows.slice(0, ask.limit).map(toRow);
+  const last = page.at(-1);
+  const more = rows.length > ask.limit && last !== undefined;
+  return {
+    rows: page,
+    nextCursor: more ? encodeCursor({ createdAt: last.createdAt, id: last.nodeId }) : null,
+  };
+}
+
+/** As pg gives it: bigint as text, times as Date. */
+interface RawRow {
+  [column: string]: string | Date | null;
+}
+
+function toRow(raw: RawRow): NodeRow {
+  const text = (column: string) => raw[column] as string;
+  const maybe = (column: string) => raw[column] as string | null;
+  return {
+    nodeId: text('node_id'),
+    connectorId: maybe('connector_id'),
+    name: text('name'),
+    contentType: maybe('content_type'),
+    bucket: text('bucket'),
+    key: text('key'),
+    status: text('status') as NodeState,
+    uploadId: maybe('upload_id'),
+    etag: maybe('s3_etag'),
+    size: numberOrNull(maybe('size')),
+    versionId: maybe('version_id'),
+    checksum: maybe('checksum'),
+    encryptionType: maybe('encryption_type') as NodeRow['encryptionType'],
+    kmsKeyId: maybe('kms_key_id'),
+    customerKeyMd5: maybe('customer_key_md5'),
+    createdAt: (raw['created_at'] as Date).toISOString(),
+    updatedAt: (raw['updated_at'] as Date).toISOString(),
+  };
+}

@@ -1,0 +1,215 @@
+/** The table of sessions: what each takes now and how it was begun. How it ended is in its row of object_uploads. */
+import { LongshoreError } from '../../core/errors.js';
+import type { TruthToken } from '../../core/upload-steps.js';
+import type { ClientSource, Destination, Encryption } from '../../core/uploads.js';
+import { query, transaction } from './pool.js';
+import type { Pool, PoolClient, Queryable } from './pool.js';
+import { printable } from './values.js';
+
+export { getSession, listSessions } from './session-rows.js';
+export type { ListSessions, SessionPage, SessionRow } from './session-rows.js';
+
+export interface OpeningSession {
+  id: string;
+  source: ClientSource;
+  destination: Destination;
+  contentType: string;
+  metadata: Record<string, string>;
+  chunkSize: number;
+  expectedSize: number | null;
+  encryption: Encryption | null;
+  apiKey: string | null;
+  /** null in mode `whole`. */
+  s3UploadId: string | null;
+  token: TruthToken;
+  /** Start of the workflow's run, ISO 8601; with `runGeneration` it orders openings. */
+  runStartedAt: string;
+  /** How manieth multipart upload of that run this is. */
+  runGeneration: number;
+}
+
+/**
+ * From here on chunks of this generation are taken, and none of an earlier one. Repeating it changes nothing. Throws
+ * AttemptFenced when a later opening was here already, Conflict when the node is an object at another key.
+ */
+export async function openSession(db: Pool, opening: OpeningSession): Promise<{ generation: number }> {
+  return await transaction(db, 'openSession', async (tx) => {
+    await registerNode(tx, opening);
+    const before = await standing(tx, opening);
+    if (before?.nonce === opening.token.nonce) return { generation: before.generation };
+    if (before?.overtaken === true) {
+      throw new LongshoreError('AttemptFenced', 'the session was opened anew meanwhile', {
+        op: 'openSession',
+        key: opening.id,
+      });
+    }
+    const generation = (before?.generation ?? 0) + 1;
+    await write(tx, opening, generation);
+    if (before !== undefined) await forgetParts(tx, opening.id);
+    return { generation };
+  });
+}
+
+interface Standing {
+  generation: number;
+  nonce: string;
+  overtaken: boolean;
+}
+
+async function standing(tx: PoolClient, opening: OpeningSession): Promise<Standing | undefined> {
+  const { rows } = await query<Standing & { [column: string]: unknown }>(tx, 'openSession', {
+    name: 'session-standing',
+    text: `SELECT generation, nonce, (run_started_at, run_generation) > ($2::timestamptz(3), $3) AS overtaken
+             FROM sessions WHERE id = $1 FOR UPDATE`,
+    values: [opening.id, opening.runStartedAt, opening.runGeneration],
+  });
+  return rows[0];
+}
+
+/** A node that has an object keeps its key; one that has none goes where its session goes. */
+async function registerNode(tx: PoolClient, opening: OpeningSession): Promise<void> {
+  const { source, destination, contentType } = opening;
+  const { rows } = await query(tx, 'openSession', {
+    name: 'register-node',
+    text: `INSERT INTO nodes AS n (node_id, connector_id, name, content_type, bucket, key)
+           VALUES ($1, $2, $3, $4, $5, $6)
+           ON CONFLICT (node_id) DO UPDATE SET
+             status = CASE WHEN n.status = 'ACTIVE' THEN 'ACTIVE' ELSE 'PENDING' END,
+             bucket = EXCLUDED.bucket, key = EXCLUDED.key, updated_at = now()
+           WHERE n.status <> 'ACTIVE' OR (n.bucket, n.key) = (EXCLUDED.bucket, EXCLUDED.key)
+           RETURNING node_id`,
+    values: [
+      source.nodeId,
+      source.connectorId ?? null,
+      printable(source.name),
+      contentType,
+      destination.bucket,
+      destination.key,
+    ],
+  });
+  if (rows.length > 0) return;
+  const message = `the node ${source.nodeId} is an object at another key than s3://${destination.bucket}/${destination.key}`;
+  throw new LongshoreError('Conflict', message, { op: 'openSession', key: opening.id });
+}
+
+const COLUMNS = [
+  'id',
+  'node_id',
+  'connector_id',
+  'name',
+  'content_type',
+  'metadata',
+  'bucket',
+  'key',
+  'mode',
+  'chunk_size',
+  'expected_size',
+  's3_upload_id',
+  'generation',
+  'nonce',
+  'encryption',
+  'api_key',
+  'ttl_ms',
+  'run_started_at',
+  'run_generation',
+] as const;
+
+const WRITE = `
+INSERT INTO sessions (${COLUMNS.join(', ')}, open)
+VALUES (${COLUMNS.map((_, at) => `$${at + 1}`).join(', ')}, true)
+ON CONFLICT (id) DO UPDATE SET
+  ${COLUMNS.map((column) => `${column} = EXCLUDED.${column}`).join(', ')},
+  open = true, touched_at = now(), ended_at = NULL`;
+
+async function write(tx: PoolClient, opening: OpeningSession, generation: number): Promise<void> {
+  const { source, destination } = opening;
+  await query(tx, 'openSession', {
+    name: 'open-session',
+    text: WRITE,
+    values: [
+      opening.id,
+      source.nodeId,
+      source.connectorId ?? null,
+      printable(source.name),
+      opening.contentType,
+      JSON.stringify(opening.metadata),
+      destination.bucket,
+      destination.key,
+      source.mode,
+      opening.chunkSize,
+      opening.expectedSize,
+      opening.s3UploadId,
+      generation,
+      opening.token.nonce,
+      opening.encryption === null ? null : JSON.stringify(opening.encryption),
+      opening.apiKey,
+      source.ttlMs,
+      opening.runStartedAt,
+      opening.runGeneration,
+    ],
+  });
+}
+
+/** What was brought for a multipart upload that is gone, or for a session that has ended. */
+export async function forgetParts(tx: Queryable, id: string): Promise<void> {
+  for (const table of ['session_parts', 'session_tails']) {
+    await query(tx, 'forgetParts', {
+      name: `forget-${table}`,
+      text: `DELETE FROM ${table} WHERE session = $1`,
+      values: [id],
+    });
+  }
+}
+
+/** The client is alive. */
+export async function touchSession(db: Queryable, id: string): Promise<void> {
+  await query(db, 'touchSession', {
+    name: 'touch-session',
+    text: 'UPDATE sessions SET touched_at = now() WHERE id = $1 AND ended_at IS NULL',
+    values: [id],
+  });
+}
+
+/** True for the first caller. */
+export async function markBegun(db: Queryable, id: string): Promise<boolean> {
+  const { rowCount } = await query(db, 'markBegun', {
+    name: 'mark-session-begun',
+    text: 'UPDATE sessions SET begun = true WHERE id = $1 AND NOT begun',
+    values: [id],
+  });
+  return rowCount === 1;
+}
+
+/** Takes no more chunks, or takes them again. Changes nothing when another generation is at work. */
+export async function setOpen(
+  db: Queryable,
+  { id, generation }: { id: string; generation: number },
+  open: boolean,
+): Promise<void> {
+  await query(db, 'setOpen', {
+    name: 'set-session-open',
+    text: `UPDATE sessions SET open = $3, touched_at = now()
+            WHERE id = $1 AND generation = $2 AND ended_at IS NULL`,
+    values: [id, generation, open],
+  });
+}
+
+/**
+ * Milliseconds until the session expires. 0: it is over, and takes no more chunks, so that no touch that comes later
+ * brings it back.
+ */
+export async function expireSession(db: Queryable, id: string): Promise<number> {
+  const due = `touched_at + ttl_ms * interval '1 millisecond'`;
+  const over = await query(db, 'expireSession', {
+    name: 'expire-session',
+    text: `UPDATE sessions SET open = false WHERE id = $1 AND ${due} <= now()`,
+    values: [id],
+  });
+  if (over.rowCount === 1) return 0;
+  const { rows } = await query<{ left: string }>(db, 'expireSession', {
+    name: 'session-life-left',
+    text: `SELECT ceil(extract(epoch FROM ${due} - now()) * 1000)::bigint AS left FROM sessions WHERE id = $1`,
+    values: [id],
+  });
+  return rows[0] === undefined ? 0 : Math.max(1, Number(rows[0].left));
+}
