@@ -1,7 +1,5 @@
 /** What moves bytes and speaks to S3 for one object: the activities of the `transfer` queues. */
-import { randomInt } from 'node:crypto';
 import { LongshoreError } from '../core/errors.js';
-import { LIST_PAGE_SIZE } from '../core/limits.js';
 import type { UploadObjectInput } from '../core/uploads.js';
 import type {
   AbortInput,
@@ -18,6 +16,7 @@ import type {
   WindowResult,
 } from '../core/upload-steps.js';
 import { tokenMetadata } from '../infra/s3/store.js';
+import { abortUntilGone } from './abort.js';
 import { attempting } from './attempt.js';
 import { createComplete } from './complete.js';
 import { mapFailures } from './failures.js';
@@ -59,7 +58,8 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
     createMultipartUpload: (input) => createMultipartUpload(deps, input),
     uploadParts: createUploadParts(deps),
     completeMultipartUpload: createComplete(deps),
-    abortMultipartUpload: (input) => abortMultipartUpload(deps, input),
+    abortMultipartUpload: ({ destination, s3UploadId }) =>
+      attempting(({ signal }) => abortUntilGone(deps.store, { ...destination, s3UploadId }, signal)),
     putObject: async (input) => {
       await deps.mustGrant(input.upload);
       return await putObject(input);
@@ -92,25 +92,5 @@ async function createMultipartUpload(
     // A cancel waits for the answer: without the id nobody could abort what it began.
     const { s3UploadId } = await store.createMultipartUpload(request, attempt.fenceSignal);
     return { s3UploadId, token, before };
-  });
-}
-
-/** Parts that were in flight may arrive after an abort, so it is repeated until nothing of the upload is listed. */
-async function abortMultipartUpload(
-  { store }: TransferDeps,
-  { destination, s3UploadId }: AbortInput,
-): Promise<void> {
-  const ref = { ...destination, s3UploadId };
-  await attempting(async (attempt) => {
-    for (;;) {
-      await store.abortMultipartUpload(ref, attempt.signal);
-      try {
-        await store.listParts({ ...ref, max: LIST_PAGE_SIZE }, attempt.signal);
-      } catch (error) {
-        if (error instanceof LongshoreError && error.code === 'NoSuchUpload') return;
-        throw error;
-      }
-      await new Promise((resolve) => setTimeout(resolve, randomInt(100, 400)));
-    }
   });
 }
