@@ -127,6 +127,10 @@ export const ERRORS = {
     502,
     'The S3 server ignores the encryption asked for; use one that has it, or leave it out.',
   ),
+  WrongCustomerKey: never(
+    403,
+    'The object has another encryption than the key says; give the key that it was encrypted with, and only then.',
+  ),
   VerificationFailed: never(502, 'The object is not what was sent; do not use it, and check the S3 server.'),
   VerificationTooWeak: never(
     409,
@@ -156,11 +160,21 @@ export const ERRORS = {
     'PostgreSQL does not answer; it is tried again. `longshore doctor` checks it.',
   ),
   SchemaTooNew: never(500, 'The database belongs to a newer Longshore; upgrade this one.'),
+  KeyServiceUnavailable: retry(503, 'The key service does not answer; it is tried again.'),
   SecretUnavailable: never(409, 'The sealed value expired or its key changed; start the upload again.'),
   TemporalUnavailable: retry(
     503,
     'Temporal does not answer. `longshore doctor` checks it; `longshore dev` starts one.',
   ),
+  ApiUnavailable: retry(
+    503,
+    'The API does not answer. `longshore api` starts one; --api or LONGSHORE_API_URL says where it is.',
+  ),
+  SinkUnavailable: retry(
+    503,
+    'Events wait in the catalog until their sink answers; check its address, its rights and that it runs.',
+  ),
+  EventRefused: never(502, 'The sink refuses this event; what it says tells why.'),
   ToolMissing: never(500, 'Install the tool in one of the ways that the message lists.', EXIT.unreachable),
   Internal: retry(500, 'This is a defect; please report it with the message.', EXIT.failed),
 } as const satisfies Record<string, ErrorRow>;

@@ -39,6 +39,11 @@ export function largeUploadId(id: string, generation: number, file: number): str
   return `${id}.${generation}.${file}`;
 }
 
+/** The one relay of a sink of events. */
+export function relayWorkflowId(sink: string): string {
+  return `relay/${sink}`;
+}
+
 export const QUEUES = { orchestration: 'orchestration', transfer: 'transfer' } as const;
 
 /** The queue that only workers with this root poll. */
