@@ -206,9 +206,9 @@ export async function listUploads(db: Queryable, ask: ListUploads): Promise<Uplo
 }
 
 /** As pg gives it: bigint as text, times as Date. */
-type RawRow = Record<string, string | number | Date | null>;
+export type RawRow = Record<string, string | number | Date | null>;
 
-function toRow(raw: RawRow): UploadRow {
+export function toRow(raw: RawRow): UploadRow {
   const text = (column: string) => raw[column] as string;
   const maybe = (column: string) => raw[column] as string | null;
   const count = (column: string) => (raw[column] === null ? null : Number(raw[column]));
