@@ -25,6 +25,12 @@ export interface UrlSource {
   sealed?: string;
 }
 
+/** A customer's key, which never travels here: it is sealed in the catalog under `keyRef`. `keyMd5`: base64, as S3 has it. */
+export interface SealedKey {
+  keyRef: string;
+  keyMd5: string;
+}
+
 /** An object in the same store, or in the store that configuration knows under `store`. */
 export interface ObjectSource {
   kind: 'object';
@@ -32,6 +38,8 @@ export interface ObjectSource {
   bucket: string;
   key: string;
   versionId?: string;
+  /** What it is encrypted with, where that is SSE-C. */
+  customerKey?: SealedKey;
 }
 
 /** Bytes that a client brings, part by part; see core/sessions. */
@@ -55,9 +63,8 @@ export interface Destination {
   key: string;
 }
 
-/** A customer's key never travels here: it is sealed in the catalog, and `keyRef` names it. `keyMd5`: base64, as S3 has it. */
 export type Encryption =
-  { type: 'SSE_S3' } | { type: 'SSE_KMS'; kmsKeyId?: string } | { type: 'SSE_C'; keyRef: string; keyMd5: string };
+  { type: 'SSE_S3' } | { type: 'SSE_KMS'; kmsKeyId?: string } | ({ type: 'SSE_C' } & SealedKey);
 
 /** `full` > `server` > `size`; see the glossary in docs/architecture.md. */
 export const VERIFICATION_LEVELS = ['size', 'server', 'full'] as const;
@@ -80,6 +87,8 @@ export interface UploadOptions {
   encryption?: Encryption;
   /** The least level of verification that counts as success. */
   demand?: Verification;
+  /** Of an `object` source: its content type, cache control, metadata and tags too, but for what is named here. */
+  keepAttributes?: boolean;
   /** Bytes; a source of another size fails before anything is sent. */
   expectedSize?: number;
 }

@@ -1,6 +1,7 @@
 /** Secrets that a workflow needs but its history must not hold: sealed here, named there by a reference. */
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, randomUUID } from 'node:crypto';
+import { createHmac, randomUUID } from 'node:crypto';
 import { LongshoreError } from '../../core/errors.js';
+import { decrypt, deriving, encrypt } from '../keys/aes-gcm.js';
 import { query } from './pool.js';
 import type { Queryable } from './pool.js';
 
@@ -17,9 +18,6 @@ export interface Vault {
   fingerprintSecret(value: string): string;
 }
 
-const KEY_BYTES = 32;
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 interface Keys {
@@ -37,7 +35,7 @@ export function createVault(options: { db: Queryable; sealingKey: string | undef
     async seal(value, { purpose, ttlMs }) {
       const key = keys('seal');
       const id = randomUUID();
-      const { nonce, ciphertext } = encrypt(key.seal, value, context(id, purpose));
+      const { nonce, ciphertext } = encrypt(key.seal, Buffer.from(value, 'utf8'), context(id, purpose));
       await query(db, 'seal', {
         text: `INSERT INTO sealed_values (id, purpose, ciphertext, nonce, key_id, expires_at)
           VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')`,
@@ -79,7 +77,7 @@ async function unseal(db: Queryable, key: Keys, ref: string, purpose: string): P
   if (row.key_id !== key.id)
     throw unavailable('the sealed value was sealed under another LONGSHORE_SEALING_KEY', ref);
   try {
-    return decrypt(key.seal, row, context(ref.toLowerCase(), purpose));
+    return decrypt(key.seal, row, context(ref.toLowerCase(), purpose)).toString('utf8');
   } catch (error) {
     throw unavailable(
       'the sealed value does not open: it was altered, or sealed for another purpose',
@@ -98,37 +96,7 @@ function context(id: string, purpose: string): Buffer {
   return Buffer.from(JSON.stringify([id, purpose]), 'utf8');
 }
 
-function encrypt(key: Buffer, value: string, aad: Buffer): { nonce: Buffer; ciphertext: Buffer } {
-  const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES }).setAAD(aad);
-  const ciphertext = Buffer.concat([cipher.update(value, 'utf8'), cipher.final(), cipher.getAuthTag()]);
-  return { nonce, ciphertext };
-}
-
-function decrypt(key: Buffer, row: SealedRow, aad: Buffer): string {
-  const body = row.ciphertext.subarray(0, -TAG_BYTES);
-  const decipher = createDecipheriv('aes-256-gcm', key, row.nonce, { authTagLength: TAG_BYTES })
-    .setAAD(aad)
-    .setAuthTag(row.ciphertext.subarray(-TAG_BYTES));
-  return Buffer.concat([decipher.update(body), decipher.final()]).toString('utf8');
-}
-
 function deriveKeys(sealingKey: string | undefined, op: string): Keys {
-  const master = sealingKey === undefined ? undefined : Buffer.from(sealingKey, 'base64');
-  if (master?.length !== KEY_BYTES) {
-    const message =
-      master === undefined ? 'there is no key to seal secrets with' : 'the sealing key has not 32 bytes';
-    throw new LongshoreError('InvalidConfig', message, {
-      op,
-      hint: 'Set LONGSHORE_SEALING_KEY to 32 random bytes in base64 (`openssl rand -base64 32`), the same everywhere.',
-    });
-  }
-  // One key for one use: encryption, fingerprints and the key's name do not share bytes.
-  const derive = (use: string, bytes: number) =>
-    Buffer.from(hkdfSync('sha256', master, Buffer.alloc(0), `longshore/${use}`, bytes));
-  return {
-    id: derive('key-id', 8).toString('hex'),
-    seal: derive('seal', KEY_BYTES),
-    fingerprint: derive('fingerprint', KEY_BYTES),
-  };
+  const derive = deriving(sealingKey, op);
+  return { id: derive('key-id', 8).toString('hex'), seal: derive('seal'), fingerprint: derive('fingerprint') };
 }
