@@ -2,9 +2,10 @@
 import { LongshoreError } from '../../core/errors.js';
 import type { Encryption } from '../../core/uploads.js';
 import { encodeComponent } from './addressing.js';
+import { demandKey } from './customer-keys.js';
 import { s3Name } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
-import type { ObjectAttributes } from './store.js';
+import type { AppliedEncryption, ObjectAttributes, ObjectRef } from './store.js';
 
 /** As client-s3 names them. */
 export interface AttributeFields {
@@ -21,10 +22,34 @@ export interface AttributeFields {
 export interface EncryptionAnswer {
   algorithm: string | undefined;
   kmsKeyId: string | undefined;
+  customerAlgorithm: string | undefined;
+  customerKeyMd5: string | undefined;
 }
 
-/** Throws InvalidInput for what no HTTP header can carry. */
-export function attributeFields(site: CallSite, attributes: ObjectAttributes): AttributeFields {
+/** As client-s3 names what an answer says. */
+export function encryptionAnswer(answer: {
+  ServerSideEncryption?: string | undefined;
+  SSEKMSKeyId?: string | undefined;
+  SSECustomerAlgorithm?: string | undefined;
+  SSECustomerKeyMD5?: string | undefined;
+}): EncryptionAnswer {
+  return {
+    algorithm: answer.ServerSideEncryption,
+    kmsKeyId: answer.SSEKMSKeyId,
+    customerAlgorithm: answer.SSECustomerAlgorithm,
+    customerKeyMd5: answer.SSECustomerKeyMD5,
+  };
+}
+
+/** The answer says nothing of encryption. */
+export function isSilent({ algorithm, customerAlgorithm }: EncryptionAnswer): boolean {
+  return algorithm === undefined && customerAlgorithm === undefined;
+}
+
+type Attributed = ObjectAttributes & Pick<ObjectRef, 'customerKey'>;
+
+/** Throws InvalidInput for what no HTTP header can carry, SecretUnavailable for SSE-C without its key. */
+export function attributeFields(site: CallSite, attributes: Attributed): AttributeFields {
   const fields: AttributeFields = {};
   const { contentType, cacheControl, metadata, tags, storageClass, encryption } = attributes;
   if (contentType !== undefined) fields.ContentType = headerText(site, 'content type', contentType);
@@ -34,7 +59,8 @@ export function attributeFields(site: CallSite, attributes: ObjectAttributes): A
   // Servers know classes that the SDK's list does not.
   if (storageClass !== undefined)
     fields.StorageClass = headerText(site, 'storage class', storageClass) as 'STANDARD';
-  if (encryption !== undefined) {
+  demandKey(site, encryption, attributes.customerKey);
+  if (encryption !== undefined && encryption.type !== 'SSE_C') {
     fields.ServerSideEncryption = encryption.type === 'SSE_S3' ? 'AES256' : 'aws:kms';
     if (encryption.type === 'SSE_KMS' && encryption.kmsKeyId !== undefined) {
       fields.SSEKMSKeyId = headerText(site, 'KMS key id', encryption.kmsKeyId);
@@ -44,7 +70,7 @@ export function attributeFields(site: CallSite, attributes: ObjectAttributes): A
 }
 
 /** The same as headers with lower-case names. */
-export function attributeHeaders(site: CallSite, attributes: ObjectAttributes): Record<string, string> {
+export function attributeHeaders(site: CallSite, attributes: Attributed): Record<string, string> {
   const fields = attributeFields(site, attributes);
   const headers: Record<string, string> = {};
   const set = (name: string, value: string | undefined): void => {
@@ -74,7 +100,9 @@ export function demandEncryption(
   });
 }
 
-function encryptionProblem(asked: Encryption, { algorithm, kmsKeyId }: EncryptionAnswer): string | undefined {
+function encryptionProblem(asked: Encryption, answer: EncryptionAnswer): string | undefined {
+  if (asked.type === 'SSE_C') return customerProblem(asked.keyMd5, answer);
+  const { algorithm, kmsKeyId } = answer;
   const wanted = asked.type === 'SSE_S3' ? 'AES256' : 'aws:kms';
   if (algorithm !== wanted)
     return `${wanted} was asked for, the server answered ${algorithm ?? 'without encryption'}`;
@@ -88,8 +116,25 @@ function encryptionProblem(asked: Encryption, { algorithm, kmsKeyId }: Encryptio
   return same ? undefined : `the KMS key ${asked.kmsKeyId} was asked for, the server used ${kmsKeyId}`;
 }
 
+function customerProblem(
+  keyMd5: string,
+  { customerAlgorithm, customerKeyMd5 }: EncryptionAnswer,
+): string | undefined {
+  if (customerAlgorithm !== 'AES256')
+    return `the customer's key was to encrypt it, the server answered ${customerAlgorithm ?? 'without encryption'}`;
+  const same = customerKeyMd5 === undefined || customerKeyMd5 === keyMd5;
+  return same ? undefined : 'the server encrypted it with another key than the customer’s';
+}
+
 /** What the answer says about an object at rest. */
-export function encryptionOf({ algorithm, kmsKeyId }: EncryptionAnswer): Encryption | undefined {
+export function encryptionOf({
+  algorithm,
+  kmsKeyId,
+  customerAlgorithm,
+  customerKeyMd5,
+}: EncryptionAnswer): AppliedEncryption | undefined {
+  if (customerAlgorithm !== undefined)
+    return customerKeyMd5 === undefined ? { type: 'SSE_C' } : { type: 'SSE_C', keyMd5: customerKeyMd5 };
   if (algorithm === 'AES256') return { type: 'SSE_S3' };
   if (algorithm === 'aws:kms')
     return kmsKeyId === undefined ? { type: 'SSE_KMS' } : { type: 'SSE_KMS', kmsKeyId };

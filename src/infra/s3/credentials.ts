@@ -12,7 +12,9 @@ export interface Credentials {
 /** Cheap to call for every request: what was found is kept until shortly before it expires. `forceRefresh` asks anew. */
 export type CredentialSource = (options?: { forceRefresh?: boolean }) => Promise<Credentials>;
 
-export function createCredentialSource(config: StoreConfig): CredentialSource {
+type Keys = Pick<StoreConfig, 'accessKeyId' | 'secretAccessKey' | 'sessionToken' | 'profile'>;
+
+export function createCredentialSource(config: Keys): CredentialSource {
   const { accessKeyId, secretAccessKey, sessionToken, profile } = config;
   if (accessKeyId !== undefined && secretAccessKey !== undefined) {
     const fixed = Promise.resolve(

@@ -21,9 +21,10 @@ export function explainingResets(store: ObjectStore): ObjectStore {
     ...store,
     putObject: (request, signal) =>
       explained(store.putObject(request, signal), async () => {
-        const { bucket, key, ifNoneMatch } = request;
+        const { bucket, key, customerKey, ifNoneMatch } = request;
+        const ref = { bucket, key, ...(customerKey === undefined ? {} : { customerKey }) };
         await store.listMultipartUploads({ bucket, prefix: key }, signal);
-        if (ifNoneMatch === undefined || (await store.headObject({ bucket, key }, signal)) === undefined)
+        if (ifNoneMatch === undefined || (await store.headObject(ref, signal)) === undefined)
           return;
         // It may be our own, of a request whose answer was lost: whose it is, its token tells.
         throw new LongshoreError('PreconditionFailed', 'an object is at the key already', {
@@ -33,8 +34,9 @@ export function explainingResets(store: ObjectStore): ObjectStore {
       }),
     uploadPart: (request, signal) =>
       explained(store.uploadPart(request, signal), () => {
-        const { bucket, key, s3UploadId } = request;
-        return store.listParts({ bucket, key, s3UploadId, max: 1 }, signal);
+        const { bucket, key, s3UploadId, customerKey } = request;
+        const ref = { bucket, key, s3UploadId, ...(customerKey === undefined ? {} : { customerKey }) };
+        return store.listParts({ ...ref, max: 1 }, signal);
       }),
   };
 }

@@ -1,7 +1,8 @@
 /** The calls by which a server copies from itself. */
 import { CopyObjectCommand, HeadObjectCommand, UploadPartCopyCommand } from '@aws-sdk/client-s3';
-import { attributeFields, demandEncryption } from './attributes.js';
+import { attributeFields, demandEncryption, encryptionAnswer } from './attributes.js';
 import { encodeComponent, encodeKey } from './addressing.js';
+import { keyFields, sourceKeyFields } from './customer-keys.js';
 import type { CallSite } from './s3-errors.js';
 import { sourceChanged } from './sdk-reads.js';
 import { hasCode, required } from './sdk-client.js';
@@ -24,6 +25,7 @@ function copyObjectCall(context: SdkContext): ObjectStore['copyObject'] {
       Bucket: bucket,
       Key: key,
       ...fields,
+      ...keyFields(request),
       ...sourceFields(source),
       ...(replaced ? { MetadataDirective: 'REPLACE' } : {}),
       ...(fields.Tagging === undefined ? {} : { TaggingDirective: 'REPLACE' }),
@@ -31,8 +33,7 @@ function copyObjectCall(context: SdkContext): ObjectStore['copyObject'] {
     });
     try {
       const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
-      const { ServerSideEncryption: algorithm, SSEKMSKeyId: kmsKeyId } = answer;
-      demandEncryption(site, request.encryption, { algorithm, kmsKeyId });
+      demandEncryption(site, request.encryption, encryptionAnswer(answer));
       return {
         etag: required(site, 'ETag', answer.CopyObjectResult?.ETag),
         ...(answer.VersionId === undefined ? {} : { versionId: answer.VersionId }),
@@ -49,13 +50,15 @@ function copyObjectCall(context: SdkContext): ObjectStore['copyObject'] {
 }
 
 function copyPartCall({ client, run }: SdkContext): ObjectStore['uploadPartCopy'] {
-  return async ({ bucket, key, s3UploadId, partNumber, source, offset, length }, signal) => {
+  return async (request, signal) => {
+    const { bucket, key, s3UploadId, partNumber, source, offset, length } = request;
     const site: CallSite = { op: 'UploadPartCopy', bucket, key };
     const command = new UploadPartCopyCommand({
       Bucket: bucket,
       Key: key,
       UploadId: s3UploadId,
       PartNumber: partNumber,
+      ...keyFields(request),
       ...sourceFields(source),
       CopySourceRange: `bytes=${offset}-${offset + length - 1}`,
     });
@@ -71,11 +74,12 @@ function copyPartCall({ client, run }: SdkContext): ObjectStore['uploadPartCopy'
   };
 }
 
-function sourceFields(source: CopySource): { CopySource: string; CopySourceIfMatch: string } {
+function sourceFields(source: CopySource) {
   const version = source.versionId === undefined ? '' : `?versionId=${encodeComponent(source.versionId)}`;
   return {
     CopySource: `${source.bucket}/${encodeKey(source.key)}${version}`,
     CopySourceIfMatch: source.ifMatch,
+    ...sourceKeyFields(source),
   };
 }
 
@@ -85,7 +89,12 @@ async function isIntact(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { bucket, key, versionId, ifMatch } = source;
-  const command = new HeadObjectCommand({ Bucket: bucket, Key: key, VersionId: versionId });
+  const command = new HeadObjectCommand({
+    Bucket: bucket,
+    Key: key,
+    VersionId: versionId,
+    ...keyFields(source),
+  });
   const site: CallSite = { op: 'HeadObject', bucket, key };
   try {
     const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));

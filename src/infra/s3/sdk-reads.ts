@@ -2,6 +2,7 @@
 import { Readable, addAbortSignal } from 'node:stream';
 import {
   GetObjectCommand,
+  GetObjectTaggingCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListPartsCommand,
@@ -13,18 +14,23 @@ import type {
 } from '@aws-sdk/client-s3';
 import { LongshoreError } from '../../core/errors.js';
 import { LIST_PAGE_SIZE } from '../../core/limits.js';
-import { encryptionOf } from './attributes.js';
+import { encryptionAnswer, encryptionOf } from './attributes.js';
+import { keyFields } from './customer-keys.js';
 import { s3Name, sdkError } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
 import { hasCode, required } from './sdk-client.js';
 import type { SdkContext } from './sdk-client.js';
 import type { ListedPart, ObjectHead, ObjectStore } from './store.js';
 
-type ReadCalls = Pick<ObjectStore, 'headObject' | 'getObject' | 'listParts' | 'listMultipartUploads'>;
+type ReadCalls = Pick<
+  ObjectStore,
+  'headObject' | 'getTags' | 'getObject' | 'listParts' | 'listMultipartUploads'
+>;
 
 export function readCalls(context: SdkContext): ReadCalls {
   return {
     headObject: headCall(context),
+    getTags: tagsCall(context),
     getObject: getCall(context),
     listParts: listPartsCall(context),
     listMultipartUploads: listUploadsCall(context),
@@ -32,25 +38,47 @@ export function readCalls(context: SdkContext): ReadCalls {
 }
 
 function headCall({ client, run }: SdkContext): ObjectStore['headObject'] {
-  return async ({ bucket, key, versionId }, signal) => {
+  return async (ref, signal) => {
+    const { bucket, key, versionId } = ref;
     const site: CallSite = { op: 'HeadObject', bucket, key };
     const command = new HeadObjectCommand({
       Bucket: bucket,
       Key: key,
       VersionId: versionId,
       ChecksumMode: 'ENABLED',
+      ...keyFields(ref),
     });
     try {
       return headOf(site, await run(site, signal, () => client.send(command, { abortSignal: signal })));
     } catch (error) {
       if (hasCode(error, 'SourceNotFound')) return undefined;
+      // A HEAD has no body to say why; of an object that can be named at all, a key too many or too few is all that is bad.
+      throw hasCode(error, 'InvalidRequest') ? wrongKey(site, error) : error;
+    }
+  };
+}
+
+function wrongKey(site: CallSite, cause: unknown): LongshoreError {
+  const message = `${site.op} ${s3Name(site)}: the object's encryption is not the one that the request was for`;
+  return new LongshoreError('WrongCustomerKey', message, { op: site.op, key: s3Name(site), cause });
+}
+
+function tagsCall({ client, run }: SdkContext): ObjectStore['getTags'] {
+  return async ({ bucket, key, versionId }, signal) => {
+    const site: CallSite = { op: 'GetObjectTagging', bucket, key };
+    const command = new GetObjectTaggingCommand({ Bucket: bucket, Key: key, VersionId: versionId });
+    try {
+      const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
+      return Object.fromEntries((answer.TagSet ?? []).map(({ Key = '', Value = '' }) => [Key, Value]));
+    } catch (error) {
+      if (hasCode(error, 'NotSupported')) return {};
       throw error;
     }
   };
 }
 
 function headOf(site: CallSite, answer: HeadObjectCommandOutput): ObjectHead {
-  const encryption = encryptionOf({ algorithm: answer.ServerSideEncryption, kmsKeyId: answer.SSEKMSKeyId });
+  const encryption = encryptionOf(encryptionAnswer(answer));
   // `-n` at its end: a checksum of checksums, which says nothing of the object as a whole.
   const composite = answer.ChecksumType === 'COMPOSITE' || answer.ChecksumCRC32?.includes('-') === true;
   return {
@@ -61,12 +89,14 @@ function headOf(site: CallSite, answer: HeadObjectCommandOutput): ObjectHead {
     ...(answer.VersionId === undefined ? {} : { versionId: answer.VersionId }),
     ...(answer.ChecksumCRC32 === undefined || composite ? {} : { crc32: answer.ChecksumCRC32 }),
     ...(answer.ContentType === undefined ? {} : { contentType: answer.ContentType }),
+    ...(answer.CacheControl === undefined ? {} : { cacheControl: answer.CacheControl }),
     ...(encryption === undefined ? {} : { encryption }),
   };
 }
 
 function getCall({ client, run }: SdkContext): ObjectStore['getObject'] {
-  return async ({ bucket, key, versionId, ifMatch, offset = 0, length }, signal) => {
+  return async (request, signal) => {
+    const { bucket, key, versionId, ifMatch, offset = 0, length } = request;
     const site: CallSite = { op: 'GetObject', bucket, key };
     // HTTP has no way to ask for nothing.
     if (length === 0) return Readable.from([]);
@@ -76,6 +106,7 @@ function getCall({ client, run }: SdkContext): ObjectStore['getObject'] {
       Key: key,
       VersionId: versionId,
       IfMatch: ifMatch,
+      ...keyFields(request),
       ...(offset === 0 && length === undefined ? {} : { Range: `bytes=${offset}-${last}` }),
     });
     try {
@@ -108,7 +139,8 @@ export function sourceChanged(site: CallSite, cause: unknown): LongshoreError {
 }
 
 function listPartsCall({ client, run }: SdkContext): ObjectStore['listParts'] {
-  return async ({ bucket, key, s3UploadId, after = 0, max = Infinity }, signal) => {
+  return async (request, signal) => {
+    const { bucket, key, s3UploadId, after = 0, max = Infinity } = request;
     const site: CallSite = { op: 'ListParts', bucket, key };
     const parts: ListedPart[] = [];
     for (let marker = String(after); parts.length < max;) {
@@ -116,6 +148,7 @@ function listPartsCall({ client, run }: SdkContext): ObjectStore['listParts'] {
         Bucket: bucket,
         Key: key,
         UploadId: s3UploadId,
+        ...keyFields(request),
         PartNumberMarker: marker,
         MaxParts: Math.min(LIST_PAGE_SIZE, max - parts.length),
       });
