@@ -98,6 +98,8 @@ export interface UploadObjectInput {
   source: Source;
   destination: Destination;
   options: UploadOptions;
+  /** The object of the catalog that this makes anew at its key: an earlier version of it, or the same under another key. */
+  nodeId?: string;
   /** Number of the job it belongs to: its bytes count against that job's limits. */
   job?: number;
   /** The API key that asked; what it may write to is looked at again by the worker. */
@@ -163,6 +165,10 @@ export interface UploadReport {
   generations?: number;
   result?: UploadResult;
   failure?: FailureView;
+  /** As in the input; its row follows the result. */
+  nodeId?: string;
+  /** Configured defaults filled in; only where there is a `nodeId`. */
+  encryption?: Encryption;
 }
 
 // ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────────────

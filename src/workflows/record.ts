@@ -18,7 +18,10 @@ const { reportUpload } = proxyActivities<OrchestrationActivities>(CATALOG);
 const STATE = defineSearchAttributeKey(SEARCH_ATTRIBUTES.state, 'KEYWORD');
 
 export type Facts = Partial<
-  Pick<UploadReport, 's3UploadId' | 'size' | 'partSize' | 'parts' | 'generations' | 'result' | 'failure'>
+  Pick<
+    UploadReport,
+    's3UploadId' | 'size' | 'partSize' | 'parts' | 'generations' | 'result' | 'failure' | 'encryption'
+  >
 >;
 
 export class Record {
@@ -69,6 +72,7 @@ export class Record {
       state,
       destination: this.input.destination,
       source: { kind: this.input.source.kind, label: sourceLabel(this.input.source) },
+      ...(this.input.nodeId === undefined ? {} : { nodeId: this.input.nodeId }),
       ...this.facts,
     };
   }

@@ -2,6 +2,8 @@
 import type { FailureView } from '../../core/errors.js';
 import { isTerminal, type UploadState } from '../../core/states.js';
 import type { Source, UploadReport, Verification } from '../../core/uploads.js';
+import { wipeKeysOf } from '../keys/key-store.js';
+import { renewNode } from './node-renewal.js';
 import { checkPage, decodeCursor, encodeCursor } from './paging.js';
 import { query, transaction } from './pool.js';
 import type { Pool, PoolClient, Queryable } from './pool.js';
@@ -116,6 +118,8 @@ export async function reportUpload(db: Pool, installation: string, report: Uploa
 /** All that an end brings with it. Together with the report, so that it happens once, and never without it. */
 async function settleEnd(tx: PoolClient, report: UploadReport): Promise<void> {
   if (report.source.kind === 'client') await endSession(tx, report);
+  await renewNode(tx, report);
+  await wipeKeysOf(tx, report.id);
 }
 
 /** False when the report came late, or again. */
