@@ -10,11 +10,13 @@ import { mapFailures } from '../activities/failures.js';
 import { createUploadFiles, type UploadFilesDeps } from '../activities/files.js';
 import { createMustGrant } from '../activities/granted.js';
 import { createScanFolder } from '../activities/scan.js';
+import type { RelayActivities } from '../activities/relay.js';
 import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
 import type { Client } from '@temporalio/client';
 import { LongshoreError } from '../core/errors.js';
 import { createBufferPool } from '../infra/buffers.js';
 import { countActive } from '../infra/catalog/active.js';
+import { sinkLags } from '../infra/catalog/outbox.js';
 import { createPool } from '../infra/catalog/pool.js';
 import { createVault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
@@ -25,12 +27,14 @@ import { createSources } from '../infra/sources/index.js';
 import type { Logger } from '../infra/telemetry/log.js';
 import type { StoreMeter } from '../infra/telemetry/meter.js';
 import type { Metrics } from '../infra/telemetry/metrics.js';
+import { createRelays, type Relays } from './relays.js';
 
 export interface WorkerDeps {
-  orchestration: OrchestrationActivities & JobOrchestrationActivities;
+  orchestration: OrchestrationActivities & JobOrchestrationActivities & RelayActivities;
   transfer: TransferActivities & JobTransferActivities;
   /** Throws when the catalog's schema is not the one this build works with. */
   db: ReturnType<typeof createPool>;
+  relays: Pick<Relays, 'sinks' | 'stop'>;
   close(): Promise<void>;
 }
 
@@ -47,7 +51,11 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   });
   const vault = createVault({ db, sealingKey: config.sealingKey });
   const stores = openStores(config, metrics?.store);
-  metrics?.observe({ store: stores.destination.limiter, active: () => countActive(db) });
+  metrics?.observe({
+    store: stores.destination.limiter,
+    active: () => countActive(db),
+    outbox: () => sinkLags(db),
+  });
   const sources = createSources({
     roots: config.roots,
     url: config.url,
@@ -75,9 +83,11 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   const cancelRun = async (workflowId: string, runId: string): Promise<void> => {
     await client.workflow.getHandle(workflowId, runId).cancel();
   };
+  const relays = createRelays(config, db, log, metrics);
   const orchestration = {
     ...createOrchestrationActivities({ db, installation, cancelRun }),
     ...createJobOrchestrationActivities({ db, installation, temporal, client, monitor }),
+    ...relays.activities,
   };
   const close = async (): Promise<void> => {
     await limits.close();
@@ -85,7 +95,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
     stores.close();
     await db.end();
   };
-  return { orchestration, transfer, db, close };
+  return { orchestration, transfer, db, relays, close };
 }
 
 /** What reads a job's folder and moves its files. */

@@ -11,6 +11,7 @@ import type { Logger } from '../infra/telemetry/log.js';
 import { connectionOptions } from '../infra/temporal/connection.js';
 import { retrying } from './retrying.js';
 import { createWorkerDeps } from './deps.js';
+import { ensureRelays } from './relays.js';
 import { workflowTracer, type WorkerTelemetry } from './telemetry.js';
 
 export interface RunningWorker {
@@ -50,6 +51,9 @@ export async function startWorker(
   const client = new Client({ connection, namespace: config.temporal.namespace, interceptors });
   const deps = createWorkerDeps(config, log, client, telemetry?.metrics);
   await retrying('check the catalog', { log, signal }, () => assertSchema(deps.db));
+  if (queues.includes(QUEUES.orchestration)) {
+    await ensureRelays(client, config, deps.relays.sinks, { log, signal });
+  }
   const workers = await Promise.all(
     queues.map((queue) =>
       Worker.create({
@@ -74,6 +78,7 @@ export async function startWorker(
     ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),
     shutdown: () => {
       for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+      deps.relays.stop();
     },
   };
 }

@@ -100,3 +100,17 @@ export const CHECK: ActivityOptions = {
 
 /** A file that changed while it was sent is left alone for so long. */
 export const CHANGED_FILE_PAUSE = '5 seconds';
+
+// ── Events ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A go of a relay ends by itself well before its time; a sink that is away it waits for by itself. */
+export const RELAY: ActivityOptions = {
+  taskQueue: 'orchestration',
+  startToCloseTimeout: '20 minutes',
+  heartbeatTimeout: HEARTBEAT,
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  retry: { ...RETRY, maximumInterval: '15 seconds' },
+};
+
+/** Between two goes of which the first could do nothing. */
+export const RELAY_PAUSE = '1 minute';

@@ -27,10 +27,20 @@ export interface HttpMeter {
   request(method: string, route: string, status: number, seconds: number): void;
 }
 
+export interface EventMeter {
+  sent(sink: string, count: number): void;
+  /** An event was laid aside. */
+  dead(sink: string): void;
+  /** One try to send some events; `code`: of the error. */
+  failed(sink: string, code: string): void;
+}
+
 /** Asked for when the metrics are read. */
 export interface Gauges {
   /** Requests with bodies to S3: how many may be in flight at once, are, and wait. */
   store?: { readonly limit: number; readonly active: number; readonly waiting: number };
   /** Work that is not at its end, by state, as the catalog has it. Rejections leave the figures out. */
   active?: () => Promise<{ kind: 'job' | 'upload'; state: string; count: number }[]>;
+  /** Events that wait for each sink, and since when, in seconds. */
+  outbox?: () => Promise<{ sink: string; waiting: number; age: number }[]>;
 }

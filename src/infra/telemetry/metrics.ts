@@ -3,7 +3,8 @@ import { ValueType, type Attributes, type Histogram, type Meter } from '@opentel
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
 import { KiB, MiB } from '../../core/limits.js';
-import type { ActivityMeter, Gauges, HttpMeter, StoreMeter } from './meter.js';
+import { eventMeter, observeOutbox } from './event-metrics.js';
+import type { ActivityMeter, EventMeter, Gauges, HttpMeter, StoreMeter } from './meter.js';
 import { observeProcess } from './process-metrics.js';
 import { scrub } from './scrub.js';
 
@@ -11,6 +12,7 @@ export interface Metrics {
   store: StoreMeter;
   activities: ActivityMeter;
   http: HttpMeter;
+  events: EventMeter;
   observe(gauges: Gauges): void;
   /** In Prometheus's text format. */
   text(): Promise<string>;
@@ -45,6 +47,7 @@ export function createMetrics(): Metrics {
     store: storeMeter(meter),
     activities: activityMeter(meter),
     http: httpMeter(meter),
+    events: eventMeter(meter),
     observe: (gauges) => observeGauges(meter, gauges),
     text: async () => {
       const { resourceMetrics, errors } = await exporter.collect({ timeoutMillis: COLLECT_MS });
@@ -132,7 +135,8 @@ function httpMeter(meter: Meter): HttpMeter {
   };
 }
 
-function observeGauges(meter: Meter, { store, active }: Gauges): void {
+function observeGauges(meter: Meter, { store, active, outbox }: Gauges): void {
+  if (outbox !== undefined) observeOutbox(meter, atMostEvery(ACTIVE_FOR_MS, outbox));
   if (store !== undefined) {
     const gauges: [string, string, () => number][] = [
       ['longshore_s3_concurrency_limit', 'Requests with bodies that may be in flight', () => store.limit],
