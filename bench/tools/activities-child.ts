@@ -1,6 +1,7 @@
 /** activities-child.js FILE BUCKET KEY, with the usual AWS variables. Prints the milliseconds of each step as JSON. */
 import { randomUUID } from 'node:crypto';
 import { asyncLocalStorage } from '@temporalio/activity';
+import { NO_KEYS } from '../../src/activities/keyed.js';
 import { createTransferActivities, type TransferActivities } from '../../src/activities/uploads.js';
 import { uploadWorkflowId } from '../../src/core/ids.js';
 import type { UploadObjectInput } from '../../src/core/uploads.js';
@@ -27,6 +28,7 @@ const activities = createTransferActivities({
   sources,
   buffers: createBufferPool(config.worker.memoryBudget),
   mustGrant: () => Promise.resolve(),
+  keysOf: NO_KEYS,
   defaults: config.upload,
   profile: config.serverProfile,
 });

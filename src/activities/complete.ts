@@ -4,6 +4,7 @@ import { LongshoreError } from '../core/errors.js';
 import { crcToBase64, Ledger, type LedgerEntry } from './ledger.js';
 import { partRange } from '../core/part-plan.js';
 import type { CompleteInput, PartsPlan, StoredObject } from '../core/upload-steps.js';
+import { withKey } from '../infra/s3/customer-keys.js';
 import {
   carriesToken,
   type CompletedPart,
@@ -12,23 +13,28 @@ import {
 } from '../infra/s3/store.js';
 import type { Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
+import type { KeysOf, UploadKeys } from './keyed.js';
 import { headIfAllowed, settle } from './objects.js';
 
 interface CompleteDeps {
   store: ObjectStore;
   sources: Sources;
+  keysOf: KeysOf;
 }
 
 /** Answers after which the object may be there all the same: our own earlier Complete may have brought them about. */
 const AMBIGUOUS = new Set(['NoSuchUpload', 'PreconditionFailed', 'AccessDenied', 'UploadConflict']);
 
 export function createComplete({
-  store,
+  store: plain,
   sources,
+  keysOf,
 }: CompleteDeps): (input: CompleteInput) => Promise<StoredObject> {
   return async (input) =>
     await attempting(async (attempt) => {
       const { upload, inspection, created } = input;
+      const keys = await keysOf(upload, 'CompleteMultipartUpload');
+      const store = withKey(plain, keys.destination);
       const find = (): Promise<StoredObject | null> =>
         settle(store, upload, inspection, created.token, attempt.signal);
       const { request, crc32 } = completion(input);
@@ -36,7 +42,7 @@ export function createComplete({
       const repeated = input.again || attempt.previous > 0;
       const earlier = repeated ? await find() : null;
       if (earlier !== null) return checked(earlier, crc32, input.size);
-      await checkSource(sources, input, attempt.signal);
+      await checkSource(sources, input, keys, attempt.signal);
       attempt.fence();
       try {
         const answer = await store.completeMultipartUpload(request, attempt.signal);
@@ -70,7 +76,7 @@ async function confirm(
 ): Promise<void> {
   const { destination } = upload;
   const head = await headIfAllowed(store, destination, signal);
-  if (head === 'unknown' || (head !== undefined && carriesToken(head, created.token))) return;
+  if (head === 'unknown' || (typeof head === 'object' && carriesToken(head, created.token))) return;
   throw new LongshoreError(
     'NoSuchUpload',
     'the server says complete, but the object at the key is not ours',
@@ -84,9 +90,10 @@ async function confirm(
 async function checkSource(
   sources: Sources,
   { inspection }: CompleteInput,
+  keys: UploadKeys,
   signal: AbortSignal,
 ): Promise<void> {
-  const source = await sources.open(inspection.source, signal);
+  const source = await sources.open(inspection.source, signal, keys.source);
   try {
     await source.check(signal);
   } finally {

@@ -175,7 +175,7 @@ async function stillOurs(
   await inLanes(files, LOOKS_AT_ONCE, signals, async ([key, { etag }], signal) => {
     const head = await headIfAllowed(store, { bucket, key }, signal);
     // Where we may not look it could be anybody's: an object too many does less harm than one too few.
-    if (head !== 'unknown' && head !== undefined && head.etag === etag) ours.push(key);
+    if (typeof head === 'object' && head.etag === etag) ours.push(key);
   });
   attempt.stopSignal.throwIfAborted();
   return ours;

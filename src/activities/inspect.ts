@@ -14,8 +14,9 @@ import { sourceLabel, type UploadObjectInput } from '../core/uploads.js';
 import type { Inspection, PartsPlan, ResolvedOptions, TransferPlan } from '../core/upload-steps.js';
 import { validateUpload } from '../core/validate.js';
 import type { UploadDefaults } from '../infra/config.js';
-import type { SourceLook, Sources } from '../infra/sources/source.js';
+import type { CarriedAttributes, SourceLook, Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
+import type { KeysOf } from './keyed.js';
 
 /** The server copies by itself: fewer, larger requests cost nobody memory. */
 const COPY_PART_SIZE = 128 * MiB;
@@ -25,19 +26,31 @@ export interface InspectDeps {
   sources: Sources;
   defaults: UploadDefaults;
   profile: ServerProfile;
+  keysOf: KeysOf;
 }
 
 export function createInspectSource(deps: InspectDeps): (input: UploadObjectInput) => Promise<Inspection> {
   return async (input) => {
     validateUpload(input);
-    const look = await attempting((attempt) => deps.sources.inspect(input.source, attempt.signal));
+    const { look, carried } = await attempting(({ signal }) => lookAt(deps, input, signal));
     checkExpectedSize(input, look);
-    const options = resolveOptions(input, look, deps.defaults);
+    const options = resolveOptions(input, look, carried, deps.defaults);
     const plan = planTransfer(look, options, deps);
     const limited = limitInFlight(options, plan, input.options.concurrency === undefined);
     const maxGenerations = MAX_GENERATIONS;
     return { source: look.pinned, plan: shared(plan, limited.concurrency), options: limited, maxGenerations };
   };
+}
+
+async function lookAt(
+  { sources, keysOf }: InspectDeps,
+  input: UploadObjectInput,
+  signal: AbortSignal,
+): Promise<{ look: SourceLook; carried: CarriedAttributes }> {
+  const keys = await keysOf(input, 'inspectSource');
+  const look = await sources.inspect(input.source, signal, keys.source);
+  const carried = input.options.keepAttributes === true ? await look.attributes?.(signal) : undefined;
+  return { look, carried: carried ?? {} };
 }
 
 function checkExpectedSize({ source, options }: UploadObjectInput, { pinned }: SourceLook): void {
@@ -50,10 +63,12 @@ function checkExpectedSize({ source, options }: UploadObjectInput, { pinned }: S
 function resolveOptions(
   input: UploadObjectInput,
   look: SourceLook,
+  carried: CarriedAttributes,
   defaults: UploadDefaults,
 ): ResolvedOptions {
   const encryption = input.options.encryption ?? defaults.encryption;
   return {
+    ...carried,
     ...input.options,
     ...(encryption === undefined ? {} : { encryption }),
     contentType: input.options.contentType ?? look.contentType ?? 'application/octet-stream',
@@ -69,6 +84,8 @@ function planTransfer(
 ): TransferPlan {
   const { pinned } = look;
   const serverSide = pinned.kind === 'object' && pinned.serverSide;
+  // No range of a copy can name nothing, and nothing needs no encryption before it is at the key.
+  if (serverSide && pinned.size === 0) return { kind: 'copy', size: 0 };
   // Whether a server really encrypts shows in an answer; a multipart upload's comes before any byte is at the key.
   if (pinned.size !== null && pinned.size < defaults.threshold && options.encryption === undefined) {
     return { kind: serverSide ? 'copy' : 'put', size: pinned.size };

@@ -2,6 +2,7 @@
 import { LongshoreError } from '../core/errors.js';
 import type { Destination, UploadObjectInput } from '../core/uploads.js';
 import type { Inspection, KeyHolder, StoredObject, TruthToken } from '../core/upload-steps.js';
+import { withKey } from '../infra/s3/customer-keys.js';
 import {
   carriesToken,
   holderOf,
@@ -10,6 +11,7 @@ import {
   type ObjectRef,
   type ObjectStore,
 } from '../infra/s3/store.js';
+import type { UploadKeys } from './keyed.js';
 
 export function attributesOf({ options }: Inspection, token: Record<string, string>): ObjectAttributes {
   const { contentType, cacheControl, metadata, tags, storageClass, encryption } = options;
@@ -23,23 +25,36 @@ export function attributesOf({ options }: Inspection, token: Record<string, stri
   };
 }
 
-/** HEAD, or `unknown` where the credentials may not look. */
+/** HEAD; `unknown` where the credentials may not look, `foreign` when what is there has another encryption than ours. */
 export async function headIfAllowed(
   store: ObjectStore,
   at: ObjectRef,
   signal: AbortSignal,
-): Promise<ObjectHead | undefined | 'unknown'> {
+): Promise<ObjectHead | undefined | 'unknown' | 'foreign'> {
   try {
     return await store.headObject(at, signal);
   } catch (error) {
-    if (error instanceof LongshoreError && error.code === 'AccessDenied') return 'unknown';
+    if (!(error instanceof LongshoreError)) throw error;
+    if (error.code === 'AccessDenied') return 'unknown';
+    if (error.code === 'WrongCustomerKey') return 'foreign';
     throw error;
   }
 }
 
-export async function holderAt(store: ObjectStore, at: Destination, signal: AbortSignal): Promise<KeyHolder> {
-  const head = await headIfAllowed(store, at, signal);
-  return head === 'unknown' ? head : holderOf(head);
+/** What is at the key may be encrypted with our key, with that of our source when it is the same place, or with none. */
+export async function holderAt(
+  store: ObjectStore,
+  at: Destination,
+  keys: UploadKeys,
+  signal: AbortSignal,
+): Promise<KeyHolder> {
+  const { destination, source } = keys;
+  const tries = new Set([destination, undefined, source]);
+  for (const customerKey of tries) {
+    const head = await headIfAllowed(withKey(store, customerKey), at, signal);
+    if (head !== 'unknown' && head !== 'foreign') return holderOf(head);
+  }
+  return 'unknown';
 }
 
 /**
@@ -67,7 +82,7 @@ export async function settle(
   signal: AbortSignal,
 ): Promise<StoredObject | null> {
   const head = await headIfAllowed(store, destination, signal);
-  if (head === undefined || head === 'unknown' || !carriesToken(head, token)) return null;
+  if (head === undefined || typeof head === 'string' || !carriesToken(head, token)) return null;
   const { size } = inspection.source;
   if (size !== null && head.size !== size) return null;
   return storedFrom(head, token);

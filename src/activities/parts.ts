@@ -6,11 +6,13 @@ import { sourceLabel } from '../core/uploads.js';
 import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/upload-steps.js';
 import type { OpenSource, Sources } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
+import { withKey } from '../infra/s3/customer-keys.js';
 import { Cutter } from './cutter.js';
+import type { KeysOf } from './keyed.js';
 import { inLanes } from './lanes.js';
 import { Tally, WindowSender, type WindowDeps } from './window.js';
 
-export type PartsDeps = WindowDeps & { sources: Sources };
+export type PartsDeps = Omit<WindowDeps, 'sourceKey'> & { sources: Sources; keysOf: KeysOf };
 
 export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Promise<WindowResult> {
   return async (input) => {
@@ -22,7 +24,13 @@ export function createUploadParts(deps: PartsDeps): (input: WindowInput) => Prom
         const sent = Ledger.decode(input.known?.ledger, last?.ledger);
         const { job } = input.upload;
         const lease = job === undefined ? undefined : deps.limits?.lease(job, 'bytes');
-        const sender = new WindowSender(deps, input, tally, sent, attempt, lease);
+        const keys = await deps.keysOf(input.upload, 'uploadParts');
+        const keyed: WindowDeps = {
+          ...deps,
+          store: withKey(deps.store, keys.destination),
+          ...(keys.source === undefined ? {} : { sourceKey: keys.source }),
+        };
+        const sender = new WindowSender(keyed, input, tally, sent, attempt, lease);
         try {
           if (attempt.previous > 0 || input.again) await sender.resume();
           return await moveOrReturn(deps, input, sender, attempt);
@@ -59,7 +67,7 @@ async function moveWindow(
 ): Promise<WindowResult> {
   const { plan } = sender;
   if (plan.mode === 'copy') return await copyWindow(input, sender, attempt);
-  const source = await deps.sources.open(input.inspection.source, attempt.signal);
+  const source = await deps.sources.open(input.inspection.source, attempt.signal, sender.sourceKey);
   try {
     await source.check(attempt.signal);
     if (plan.mode === 'sequential') return await readThrough(deps, source, input, sender, attempt);

@@ -4,9 +4,11 @@ import { LongshoreError } from '../core/errors.js';
 import { crcToBase64 } from './ledger.js';
 import { sourceLabel } from '../core/uploads.js';
 import type { PinnedSource, PutInput, StoredObject } from '../core/upload-steps.js';
+import { withKey } from '../infra/s3/customer-keys.js';
 import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
+import type { UploadKeys } from './keyed.js';
 import { attributesOf, settle } from './objects.js';
 import type { PartsDeps } from './parts.js';
 
@@ -16,17 +18,19 @@ interface Sent {
   bytesSent: number;
 }
 
-export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<StoredObject> {
+export function createPutObject(plain: PartsDeps): (input: PutInput) => Promise<StoredObject> {
   return async (input) =>
     await attempting(async (attempt) => {
       const { upload, inspection, token, again } = input;
+      const keys = await plain.keysOf(upload, 'putObject');
+      const deps = { ...plain, store: withKey(plain.store, keys.destination) };
       const find = (): Promise<StoredObject | null> =>
         settle(deps.store, upload, inspection, token, attempt.signal);
       // Sending again could overwrite what someone else wrote after us: look first whether ours arrived.
       const earlier = again || attempt.previous > 0 ? await find() : null;
       if (earlier !== null) return earlier;
       try {
-        const { answer, ...sent } = await send(deps, input, attempt);
+        const { answer, ...sent } = await send(deps, input, keys, attempt);
         const { etag, versionId, checksumAccepted } = answer;
         return {
           ...{
@@ -48,21 +52,25 @@ export function createPutObject(deps: PartsDeps): (input: PutInput) => Promise<S
     });
 }
 
-function send(deps: PartsDeps, input: PutInput, attempt: Attempt): Promise<Sent> {
-  return input.inspection.plan.kind === 'copy'
-    ? copyWhole(deps, input, attempt)
-    : putWhole(deps, input, attempt);
+function send(deps: PartsDeps, input: PutInput, keys: UploadKeys, attempt: Attempt): Promise<Sent> {
+  const way = input.inspection.plan.kind === 'copy' ? copyWhole : putWhole;
+  return way(deps, input, keys, attempt);
 }
 
 async function copyWhole(
   { store }: PartsDeps,
   { upload, inspection, token }: PutInput,
+  keys: UploadKeys,
   attempt: Attempt,
 ): Promise<Sent> {
   const { source, options } = inspection;
   if (source.kind !== 'object') throw new TypeError('only objects can be copied by the server');
   const { bucket, key, versionId, etag } = source;
-  const from = { bucket, key, ifMatch: etag, ...(versionId === undefined ? {} : { versionId }) };
+  const from = {
+    ...{ bucket, key, ifMatch: etag },
+    ...(versionId === undefined ? {} : { versionId }),
+    ...(keys.source === undefined ? {} : { customerKey: keys.source }),
+  };
   await attempt.confirm();
   const request = {
     ...upload.destination,
@@ -74,11 +82,11 @@ async function copyWhole(
   return { answer, crc32: source.crc32 ?? undefined, bytesSent: 0 };
 }
 
-async function putWhole(deps: PartsDeps, input: PutInput, attempt: Attempt): Promise<Sent> {
+async function putWhole(deps: PartsDeps, input: PutInput, keys: UploadKeys, attempt: Attempt): Promise<Sent> {
   const { upload, inspection, token } = input;
   const { size } = inspection.source;
   const { checksum, ifNoneMatch } = inspection.options;
-  const source = await deps.sources.open(inspection.source, attempt.signal);
+  const source = await deps.sources.open(inspection.source, attempt.signal, keys.source);
   const body = await deps.buffers.acquire(Math.max(1, size ?? 0), attempt.signal);
   try {
     const bytes = body.subarray(0, size ?? 0);

@@ -15,6 +15,7 @@ import type {
   WindowInput,
   WindowResult,
 } from '../core/upload-steps.js';
+import { withKey } from '../infra/s3/customer-keys.js';
 import { tokenMetadata } from '../infra/s3/store.js';
 import { abortUntilGone } from './abort.js';
 import { attempting } from './attempt.js';
@@ -24,10 +25,11 @@ import type { MustGrant } from './granted.js';
 import { createInspectSource, type InspectDeps } from './inspect.js';
 import { createUploadParts, type PartsDeps } from './parts.js';
 import { createPutObject } from './put.js';
+import type { KeysOf } from './keyed.js';
 import { attributesOf, describeHolder, holderAt, sameHolder, settle } from './objects.js';
 import { createVerifyObject } from './verify.js';
 
-export type TransferDeps = InspectDeps & PartsDeps & { mustGrant: MustGrant };
+export type TransferDeps = InspectDeps & PartsDeps & { mustGrant: MustGrant; keysOf: KeysOf };
 
 export interface TransferActivities {
   /** Answers as soon as a worker takes it. */
@@ -65,20 +67,24 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
       return await putObject(input);
     },
     settleObject: ({ upload, inspection, token }) =>
-      attempting((attempt) => settle(deps.store, upload, inspection, token, attempt.signal)),
+      attempting(async (attempt) => {
+        const { destination } = await deps.keysOf(upload, 'settleObject');
+        return await settle(withKey(deps.store, destination), upload, inspection, token, attempt.signal);
+      }),
     verifyObject: createVerifyObject(deps),
   });
 }
 
 async function createMultipartUpload(
-  { store, mustGrant }: TransferDeps,
+  { store, mustGrant, keysOf }: TransferDeps,
   input: CreateInput,
 ): Promise<CreatedUpload> {
   await mustGrant(input.upload);
   return await attempting(async (attempt) => {
     const { signal } = attempt;
     const { upload, inspection, token, lost } = input;
-    const before = await holderAt(store, upload.destination, signal);
+    const keys = await keysOf(upload, 'CreateMultipartUpload');
+    const before = await holderAt(store, upload.destination, keys, signal);
     if (lost !== undefined && !sameHolder(lost.before, before, lost.completing)) {
       const message = `the multipart upload was lost, and the key now holds ${describeHolder(before)}`;
       const key = `s3://${upload.destination.bucket}/${upload.destination.key}`;
@@ -90,7 +96,8 @@ async function createMultipartUpload(
     const request = { ...upload.destination, ...attributes, ...conditional, checksum };
     await attempt.confirm();
     // A cancel waits for the answer: without the id nobody could abort what it began.
-    const { s3UploadId } = await store.createMultipartUpload(request, attempt.fenceSignal);
+    const keyed = withKey(store, keys.destination);
+    const { s3UploadId } = await keyed.createMultipartUpload(request, attempt.fenceSignal);
     return { s3UploadId, token, before };
   });
 }

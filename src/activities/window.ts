@@ -12,6 +12,7 @@ import { partRange, type PartPlan, type PartRange } from '../core/part-plan.js';
 import type { WindowProgress } from '../core/uploads.js';
 import type { PartsPlan, TransferHeartbeat, WindowInput, WindowResult } from '../core/upload-steps.js';
 import type { BufferPool } from '../infra/buffers.js';
+import type { CustomerKey } from '../infra/keys/index.js';
 import type { Lease, Limits } from '../infra/limits.js';
 import type { Body, ListedPart, ObjectStore, PartAnswer, UploadRef } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
@@ -25,6 +26,8 @@ export interface WindowDeps {
   buffers: BufferPool;
   /** Of the jobs that uploads belong to. */
   limits?: Limits;
+  /** What the object that is the source is encrypted with. */
+  sourceKey?: CustomerKey;
 }
 
 /** What a window has done so far; heartbeats and results are taken from it. */
@@ -81,6 +84,10 @@ export class WindowSender {
     this.checksum = inspection.options.checksum;
   }
 
+  get sourceKey(): CustomerKey | undefined {
+    return this.deps.sourceKey;
+  }
+
   /** Learns what S3 has. */
   async resume(): Promise<void> {
     const { first, last } = this.input.window;
@@ -112,7 +119,11 @@ export class WindowSender {
     if (listed?.size === range.length) return this.tally.done(part, range.length, listed.etag, crcOf(listed));
     this.attempt.fence();
     const { bucket, key, versionId, etag } = source;
-    const from = { bucket, key, ifMatch: etag, ...(versionId === undefined ? {} : { versionId }) };
+    const from = {
+      ...{ bucket, key, ifMatch: etag },
+      ...(versionId === undefined ? {} : { versionId }),
+      ...(this.sourceKey === undefined ? {} : { customerKey: this.sourceKey }),
+    };
     const request = { ...this.ref, partNumber: part, source: from, ...range };
     const answer = await this.deps.store.uploadPartCopy(request, signal);
     this.tally.done(part, range.length, answer.etag, crcOf(answer));

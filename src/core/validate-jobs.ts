@@ -46,6 +46,8 @@ export function validateJob(definition: JobDefinition, id: string): void {
   validateDestination(definition.destination);
   validateFilter(definition.filter);
   validateOptions(definition.objects);
+  if (definition.objects.encryption?.type === 'SSE_C')
+    throw invalid('a customer’s key is kept for one upload; a job’s files cannot share it');
   validateMonitor(definition.monitor);
   const { compare, deletions } = definition;
   if (!['mtime', 'checksum'].includes(compare)) throw invalid(`${JSON.stringify(compare)} compares nothing`);

@@ -9,6 +9,7 @@ import { createDeleteGone, createLookAtDeletions } from '../activities/deletions
 import { mapFailures } from '../activities/failures.js';
 import { createUploadFiles, type UploadFilesDeps } from '../activities/files.js';
 import { createMustGrant } from '../activities/granted.js';
+import { createKeysOf } from '../activities/keyed.js';
 import { createScanFolder } from '../activities/scan.js';
 import type { RelayActivities } from '../activities/relay.js';
 import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
@@ -20,6 +21,7 @@ import { sinkLags } from '../infra/catalog/outbox.js';
 import { createPool } from '../infra/catalog/pool.js';
 import { createVault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
+import { openKeyStore } from '../infra/keys/index.js';
 import { createLimits } from '../infra/limits.js';
 import { createObjectStore, type WorkerStore } from '../infra/s3/index.js';
 import type { ObjectStore, StoreConfig } from '../infra/s3/store.js';
@@ -50,6 +52,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
     onConnectionError: (error) => log.warn({ err: error }, 'a PostgreSQL connection was lost'),
   });
   const vault = createVault({ db, sealingKey: config.sealingKey });
+  const keys = openKeyStore(db, config);
   const stores = openStores(config, metrics?.store);
   metrics?.observe({
     store: stores.destination.limiter,
@@ -73,6 +76,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
       ...{ store, sources, defaults, limits, profile: config.serverProfile },
       buffers: createBufferPool(config.worker.memoryBudget),
       mustGrant: createMustGrant(db),
+      keysOf: createKeysOf(keys),
     }),
     ...createJobTransferActivities({
       ...{ db, store, roots, defaults, limits },

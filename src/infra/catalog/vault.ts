@@ -98,5 +98,9 @@ function context(id: string, purpose: string): Buffer {
 
 function deriveKeys(sealingKey: string | undefined, op: string): Keys {
   const derive = deriving(sealingKey, op);
-  return { id: derive('key-id', 8).toString('hex'), seal: derive('seal'), fingerprint: derive('fingerprint') };
+  return {
+    id: derive('key-id', 8).toString('hex'),
+    seal: derive('seal'),
+    fingerprint: derive('fingerprint'),
+  };
 }

@@ -55,7 +55,9 @@ export function createKmsWrapping(config: KmsConfig): KmsWrapping {
         EncryptionContext: bound(context),
       });
       const answer = await client.send(command).catch((error: unknown) => {
-        throw isFinal(error) ? new NotOpened(`KMS refused (${nameOf(error)})`, { cause: error }) : kmsError('unwrap', error);
+        throw isFinal(error)
+          ? new NotOpened(`KMS refused (${nameOf(error)})`, { cause: error })
+          : kmsError('unwrap', error);
       });
       if (answer.Plaintext === undefined) throw silent('unwrap');
       return Buffer.from(answer.Plaintext);
@@ -71,7 +73,8 @@ function bound({ ref, upload }: WrapContext): Record<string, string> {
 /** No repetition of Decrypt mends these. */
 const FINAL = new Set(['InvalidCiphertextException', 'IncorrectKeyException', 'KMSInvalidStateException']);
 /** What a person has to mend, in the key or in the rights to it. */
-const REFUSED = /^(?:AccessDenied|NotFound|Disabled|InvalidKeyUsage|Validation|UnrecognizedClient|InvalidSignature|IncompleteSignature|InvalidArn)/;
+const REFUSED =
+  /^(?:AccessDenied|NotFound|Disabled|InvalidKeyUsage|Validation|UnrecognizedClient|InvalidSignature|IncompleteSignature|InvalidArn)/;
 
 function isFinal(error: unknown): boolean {
   return FINAL.has(nameOf(error));

@@ -24,8 +24,7 @@ export function explainingResets(store: ObjectStore): ObjectStore {
         const { bucket, key, customerKey, ifNoneMatch } = request;
         const ref = { bucket, key, ...(customerKey === undefined ? {} : { customerKey }) };
         await store.listMultipartUploads({ bucket, prefix: key }, signal);
-        if (ifNoneMatch === undefined || (await store.headObject(ref, signal)) === undefined)
-          return;
+        if (ifNoneMatch === undefined || (await store.headObject(ref, signal)) === undefined) return;
         // It may be our own, of a request whose answer was lost: whose it is, its token tells.
         throw new LongshoreError('PreconditionFailed', 'an object is at the key already', {
           op: 'PutObject',

@@ -29,28 +29,28 @@ export function createSources(deps: SourcesDeps): ClosableSources {
   const url = createUrlSource(client, (ref) => deps.unseal(ref));
   const object = createObjectSource(deps);
   return {
-    inspect(source: Source, signal) {
+    inspect(source: Source, signal, customerKey) {
       switch (source.kind) {
         case 'file':
           return file.inspect(source, signal);
         case 'url':
           return url.inspect(source, signal);
         case 'object':
-          return object.inspect(source, signal);
+          return object.inspect(source, signal, customerKey);
         case 'client':
           return Promise.reject(brought(source));
         default:
           return Promise.reject(unknownKind(source));
       }
     },
-    open(pinned: PinnedSource, signal) {
+    open(pinned: PinnedSource, signal, customerKey) {
       switch (pinned.kind) {
         case 'file':
           return file.open(pinned, signal);
         case 'url':
           return url.open(pinned, signal);
         case 'object':
-          return object.open(pinned, signal);
+          return object.open(pinned, signal, customerKey);
         case 'client':
           return Promise.reject(brought(pinned));
         default:

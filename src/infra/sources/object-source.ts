@@ -3,8 +3,9 @@ import { Readable } from 'node:stream';
 import { LongshoreError, type ErrorCode } from '../../core/errors.js';
 import { sourceLabel, type ObjectSource } from '../../core/uploads.js';
 import type { PinnedSource } from '../../core/upload-steps.js';
-import type { ObjectRef, ObjectStore } from '../s3/store.js';
-import type { OpenSource, SourceKind } from './source.js';
+import { withKey } from '../s3/customer-keys.js';
+import type { ObjectHead, ObjectRef, ObjectStore } from '../s3/store.js';
+import type { CarriedAttributes, OpenSource, SourceKind } from './source.js';
 import { fillFrom, watchedStream, type LengthWatch } from './streams.js';
 
 type PinnedObject = PinnedSource & { kind: 'object' };
@@ -18,29 +19,42 @@ export interface ObjectStores {
 
 export function createObjectSource({ stores, sameStore }: ObjectStores): SourceKind<ObjectSource> {
   return {
-    async inspect(source, signal) {
-      const head = await ask(source, 'inspect', signal, () =>
-        stores(source.store).headObject(refOf(source), signal),
-      );
+    async inspect(source, signal, customerKey) {
+      const store = withKey(stores(source.store), customerKey);
+      const head = await ask(source, 'inspect', signal, () => store.headObject(refOf(source), signal));
       if (head === undefined) throw objectError('SourceNotFound', 'no object is there', source, 'inspect');
       const serverSide = source.store === undefined || (sameStore?.(source.store) ?? false);
       const pinned: PinnedObject = {
         kind: 'object',
         ...(source.store === undefined ? {} : { store: source.store }),
         ...refOf(source),
+        ...(source.customerKey === undefined ? {} : { customerKey: source.customerKey }),
         size: head.size,
         etag: head.etag,
         crc32: head.crc32 ?? null,
         serverSide,
       };
-      return { pinned, contentType: head.contentType, access: 'random' };
+      return {
+        ...{ pinned, contentType: head.contentType, access: 'random' },
+        attributes: async (until) => carriedBy(head, await store.getTags(refOf(source), until)),
+      };
     },
 
     // async, so that an unknown store rejects like everything else
-    async open(pinned, signal) {
+    async open(pinned, signal, customerKey) {
       signal.throwIfAborted();
-      return openObject(stores(pinned.store), pinned);
+      return openObject(withKey(stores(pinned.store), customerKey), pinned);
     },
+  };
+}
+
+/** But for our own token, which says whose the source is, not whose its copy will be. */
+function carriedBy({ metadata, cacheControl }: ObjectHead, tags: Record<string, string>): CarriedAttributes {
+  const theirs = Object.entries(metadata).filter(([name]) => !name.startsWith('longshore-'));
+  return {
+    ...(cacheControl === undefined ? {} : { cacheControl }),
+    metadata: Object.fromEntries(theirs),
+    tags,
   };
 }
 
@@ -131,6 +145,7 @@ const AS_SOURCE: Partial<Record<ErrorCode, ErrorCode>> = {
   NotFound: 'SourceNotFound',
   AccessDenied: 'SourceDenied',
   PreconditionFailed: 'SourceChanged',
+  WrongCustomerKey: 'SourceDenied',
 };
 
 function failureOf(error: unknown, source: ObjectSource, op: string, signal: AbortSignal): Error {

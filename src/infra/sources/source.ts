@@ -1,7 +1,8 @@
 /** Where bytes come from. Each kind of source has a file of its own here; all answer to one contract. */
 import type { Readable } from 'node:stream';
-import type { Source } from '../../core/uploads.js';
+import type { Source, UploadOptions } from '../../core/uploads.js';
 import type { PinnedSource } from '../../core/upload-steps.js';
+import type { CustomerKey } from '../keys/customer-key.js';
 
 /** A pinned source that was opened; it reads no byte that differs from what was pinned without saying so. */
 export interface OpenSource {
@@ -20,16 +21,25 @@ export interface SourceLook {
   contentType: string | undefined;
   /** Whether ranges can be read; otherwise only from the start. */
   access: 'random' | 'sequential';
+  /** Asks what else it carries; only of objects. */
+  attributes?(signal: AbortSignal): Promise<CarriedAttributes>;
 }
+
+/** What an object carries besides its bytes, as its copy may carry it too. */
+export type CarriedAttributes = Pick<UploadOptions, 'cacheControl' | 'metadata' | 'tags'>;
 
 export interface SourceKind<S extends Source = Source> {
   /** Throws SourceNotFound, SourceDenied, SourceOutsideRoot, SourceNotAllowed, SourceTooLarge or RootUnavailable. */
-  inspect(source: S, signal: AbortSignal): Promise<SourceLook>;
-  open(pinned: PinnedSource & { kind: S['kind'] }, signal: AbortSignal): Promise<OpenSource>;
+  inspect(source: S, signal: AbortSignal, customerKey?: CustomerKey): Promise<SourceLook>;
+  open(
+    pinned: PinnedSource & { kind: S['kind'] },
+    signal: AbortSignal,
+    customerKey?: CustomerKey,
+  ): Promise<OpenSource>;
 }
 
-/** All kinds behind one door. */
+/** All kinds behind one door. `customerKey`: what an object is encrypted with. */
 export interface Sources {
-  inspect(source: Source, signal: AbortSignal): Promise<SourceLook>;
-  open(pinned: PinnedSource, signal: AbortSignal): Promise<OpenSource>;
+  inspect(source: Source, signal: AbortSignal, customerKey?: CustomerKey): Promise<SourceLook>;
+  open(pinned: PinnedSource, signal: AbortSignal, customerKey?: CustomerKey): Promise<OpenSource>;
 }
