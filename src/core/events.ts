@@ -92,11 +92,11 @@ export interface JobEventData {
   failure: EventFailure | null;
 }
 
-/** What the catalog knows of a session beside its report. */
+/** What the catalog knows of the node that an upload is of. */
 export interface EventNode {
   nodeId: string;
   connectorId: string | null;
-  name: string;
+  name: string | null;
 }
 
 export interface EndedJob {
@@ -118,7 +118,7 @@ export function uploadSubject(id: string, node?: Pick<EventNode, 'nodeId'>): str
   return node?.nodeId ?? id;
 }
 
-/** The event of an upload that has ended; undefined for a report of one that goes on. `node`: only sessions have one. */
+/** The event of an upload that has ended; undefined for a report of one that goes on. */
 export function uploadEvent(
   installation: string,
   report: UploadReport,

@@ -12,7 +12,7 @@ import type { Queryable } from './pool.js';
  */
 export async function uploadEnding(tx: Queryable, report: UploadReport): Promise<EventNode | undefined> {
   if (!isTerminal(report.state)) return undefined;
-  const node = report.source.kind === 'client' ? await nodeOf(tx, report.id) : undefined;
+  const node = await nodeOf(tx, report);
   await lockSubject(tx, uploadSubject(report.id, node));
   return node;
 }
@@ -34,17 +34,29 @@ export async function jobEnded(tx: Queryable, installation: string, job: EndedJo
   if (event !== undefined) await appendEvent(tx, event);
 }
 
-/** undefined for a session that was never opened. */
-async function nodeOf(tx: Queryable, id: string): Promise<EventNode | undefined> {
-  const { rows } = await query<{ node_id: string; connector_id: string | null; name: string }>(
-    tx,
-    'uploadEnding',
-    {
-      name: 'node-of-session',
-      text: 'SELECT node_id, connector_id, name FROM sessions WHERE id = $1',
-      values: [id],
-    },
-  );
+/** undefined for an upload that is of no node, and for a session that was never opened. */
+async function nodeOf(tx: Queryable, { id, nodeId, source }: UploadReport): Promise<EventNode | undefined> {
+  if (source.kind === 'client') return await nodeIn(tx, 'sessions', id);
+  if (nodeId === undefined) return undefined;
+  return (await nodeIn(tx, 'nodes', nodeId)) ?? { nodeId, connectorId: null, name: null };
+}
+
+async function nodeIn(
+  tx: Queryable,
+  table: 'sessions' | 'nodes',
+  id: string,
+): Promise<EventNode | undefined> {
+  const { rows } = await query<RawNode>(tx, 'uploadEnding', {
+    name: `event-node-of-${table}`,
+    text: `SELECT node_id, connector_id, name FROM ${table} WHERE ${table === 'nodes' ? 'node_id' : 'id'} = $1`,
+    values: [id],
+  });
   const [row] = rows;
   return row && { nodeId: row.node_id, connectorId: row.connector_id, name: row.name };
+}
+
+interface RawNode {
+  node_id: string;
+  connector_id: string | null;
+  name: string;
 }

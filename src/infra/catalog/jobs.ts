@@ -4,11 +4,12 @@ import type { FailureView } from '../../core/errors.js';
 import type { FinishAnswer, JobRef, JobReport, OpenJobInput } from '../../core/job-steps.js';
 import type { JobCounts, JobDefinition, JobLimits } from '../../core/jobs.js';
 import type { JobState } from '../../core/states.js';
+import { jobEnded } from './ended.js';
 import { fenced } from './fence.js';
 import { countRows } from './job-counts.js';
 import { getJob } from './job-rows.js';
-import { query } from './pool.js';
-import type { Queryable } from './pool.js';
+import { query, transaction } from './pool.js';
+import type { Pool, Queryable } from './pool.js';
 import { printable } from './values.js';
 
 export { jobCounts } from './job-counts.js';
@@ -146,27 +147,54 @@ export async function reportJob(db: Queryable, report: JobReport): Promise<void>
   });
 }
 
-/** Counts the rows and keeps the sums. Repeated, it answers as before. Throws AttemptFenced when a newer run has the job. */
+interface Finished {
+  state: JobState;
+  counts: JobCounts;
+  id: string;
+  workflow_id: string;
+  run_id: string;
+  installation: string;
+  definition: JobDefinition;
+}
+
+/**
+ * Counts the rows and keeps the sums, and tells of the end. Repeated, it answers as before. Throws AttemptFenced when a
+ * newer run has the job.
+ */
 export async function finishJob(
-  db: Queryable,
+  db: Pool,
   ref: JobRef,
   end: { state: JobState; failure?: FailureView | undefined },
 ): Promise<FinishAnswer> {
   const counts = await countRows(db, ref);
   if (counts === undefined) throw fenced('finishJob', ref);
-  const { rows } = await query<{ state: JobState; counts: JobCounts }>(db, 'finishJob', {
-    name: 'finish-job',
-    text: `WITH idle AS (
-        UPDATE upload_batches SET running = false WHERE upload_job_id = $1 AND running
-          AND EXISTS (SELECT FROM upload_jobs WHERE no = $1 AND generation = $2)
-      )
-      UPDATE upload_jobs SET state = $3, phase = 'done', counts = $4, failure_code = $5, failure_reason = $6,
-        failure_hint = $7, finished_at = coalesce(finished_at, now()), updated_at = now()
-      WHERE no = $1 AND generation = $2 RETURNING state, counts`,
-    values: [ref.job, ref.generation, end.state, JSON.stringify(counts), ...failureValues(end.failure)],
+  return await transaction(db, 'finishJob', async (tx) => {
+    const { rows } = await query<Finished>(tx, 'finishJob', {
+      name: 'finish-job',
+      text: `WITH idle AS (
+          UPDATE upload_batches SET running = false WHERE upload_job_id = $1 AND running
+            AND EXISTS (SELECT FROM upload_jobs WHERE no = $1 AND generation = $2)
+        )
+        UPDATE upload_jobs SET state = $3, phase = 'done', counts = $4, failure_code = $5, failure_reason = $6,
+          failure_hint = $7, finished_at = coalesce(finished_at, now()), updated_at = now()
+        WHERE no = $1 AND generation = $2
+        RETURNING state, counts, id, workflow_id, run_id, installation, definition`,
+      values: [ref.job, ref.generation, end.state, JSON.stringify(counts), ...failureValues(end.failure)],
+    });
+    const [row] = rows;
+    if (row === undefined) throw fenced('finishJob', ref);
+    const { id, state, definition } = row;
+    await jobEnded(tx, row.installation, {
+      ...{ id, state, counts: row.counts, failure: end.failure, generation: ref.generation },
+      ...{ workflowId: row.workflow_id, runId: row.run_id },
+      ...{
+        ...definition.destination,
+        sourceFolder: definition.sourceFolder,
+        dryRun: definition.dryRun === true,
+      },
+    });
+    return { state, counts: row.counts };
   });
-  if (rows[0] === undefined) throw fenced('finishJob', ref);
-  return rows[0];
 }
 
 function failureValues(failure: FailureView | undefined): (string | null)[] {

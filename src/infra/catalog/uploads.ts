@@ -3,6 +3,7 @@ import type { FailureView } from '../../core/errors.js';
 import { isTerminal, type UploadState } from '../../core/states.js';
 import type { Source, UploadReport, Verification } from '../../core/uploads.js';
 import { wipeKeysOf } from '../keys/key-store.js';
+import { uploadEnded, uploadEnding } from './ended.js';
 import { renewNode } from './node-renewal.js';
 import { checkPage, decodeCursor, encodeCursor } from './paging.js';
 import { query, transaction } from './pool.js';
@@ -110,8 +111,11 @@ export async function reportUpload(db: Pool, installation: string, report: Uploa
     return;
   }
   await transaction(db, 'reportUpload', async (tx) => {
+    const node = await uploadEnding(tx, report);
     const moved = await writeReport(tx, installation, report);
-    if (moved) await settleEnd(tx, report);
+    if (!moved) return;
+    await settleEnd(tx, report);
+    await uploadEnded(tx, installation, report, node);
   });
 }
 
