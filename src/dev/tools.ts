@@ -1,13 +1,18 @@
 /** The tools of the embedded stack that npm does not bring: which version, how it shows itself, where it is had. */
 import { LongshoreError } from '../core/errors.js';
 
-export type ToolName = 'temporal' | 'versitygw' | 'minio' | 'temporal-test-server';
+export type ToolName = 'temporal' | 'versitygw' | 'minio' | 'temporal-test-server' | 'kafka' | 'elasticmq';
 
 /** A way to get a tool when it is nowhere on this machine. */
 export type Recipe =
   | { via: 'download'; urls: readonly string[]; archive: boolean }
   | { via: 'go'; module: string; version: string }
-  | { via: 'maven'; coordinates: readonly [group: string, artifact: string, version: string]; main: string };
+  | {
+      via: 'maven';
+      coordinates: readonly [group: string, artifact: string, version: string];
+      /** undefined where it is the first argument of the program. */
+      main: string | undefined;
+    };
 
 export interface Tool {
   name: ToolName;
@@ -38,6 +43,8 @@ const VERSITYGW = '1.8.0';
 const MINIO_MODULE = 'v0.0.0-20260212201848-7aac2a2c5b7c';
 const MINIO_RELEASE = 'RELEASE.2025-09-07T16-13-09Z';
 const TEST_SERVER = '1.32.0';
+const KAFKA = '4.1.0';
+const ELASTICMQ = '1.6.12';
 
 function downloads(machine: Machine, archive: boolean, urls: (arch: string) => string[]): Recipe[] {
   const arch = GO_ARCH[machine.arch];
@@ -121,11 +128,44 @@ function testServer(machine: Machine): Tool {
   };
 }
 
+function kafka(): Tool {
+  return {
+    name: 'kafka',
+    version: KAFKA,
+    variable: 'LONGSHORE_KAFKA_BIN',
+    onPath: false,
+    proof: undefined,
+    purpose: 'a Kafka broker, for tests',
+    // It has a program to format its folder, and one to serve it.
+    recipes: [{ via: 'maven', coordinates: ['org.apache.kafka', 'kafka_2.13', KAFKA], main: undefined }],
+  };
+}
+
+function elasticmq(): Tool {
+  return {
+    name: 'elasticmq',
+    version: ELASTICMQ,
+    variable: 'LONGSHORE_ELASTICMQ_BIN',
+    onPath: false,
+    proof: undefined,
+    purpose: 'an SQS server, for tests',
+    recipes: [
+      {
+        via: 'maven',
+        coordinates: ['org.elasticmq', 'elasticmq-server_2.13', ELASTICMQ],
+        main: 'org.elasticmq.server.Main',
+      },
+    ],
+  };
+}
+
 const TOOLS: Readonly<Record<ToolName, (machine: Machine) => Tool>> = {
   temporal,
   versitygw,
   minio,
   'temporal-test-server': testServer,
+  kafka,
+  elasticmq,
 };
 
 export function toolFor(name: ToolName, machine: Machine = process): Tool {
