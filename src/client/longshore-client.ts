@@ -33,6 +33,7 @@ import { summarize } from '../infra/temporal/summary.js';
 import { fingerprint } from './fingerprint.js';
 import { JobsClient } from './jobs.js';
 import { heartbeatsOf, liveProgress, unclaimedQueue } from './live-progress.js';
+import { MaintenanceClient } from './maintenance.js';
 import { conflict, finalProgress, fromWorkflow, stateOf, terminated } from './outcomes.js';
 
 const KEYS = {
@@ -102,12 +103,15 @@ export class LongshoreClient {
   /** Upload jobs: folders. */
   readonly jobs: JobsClient;
 
+  readonly maintenance: MaintenanceClient;
+
   private constructor(
     private readonly config: TemporalConfig,
     readonly connection: Connection,
     private readonly client: Client,
   ) {
     this.jobs = new JobsClient(config, client);
+    this.maintenance = new MaintenanceClient(config, client);
   }
 
   /** Throws TemporalUnavailable. */

@@ -43,7 +43,7 @@ export function stateOf(
 export function fromWorkflow(
   id: string,
   error: WorkflowFailedError,
-  noun: 'upload' | 'job' = 'upload',
+  noun: 'upload' | 'job' | 'sweep' = 'upload',
 ): LongshoreError {
   const { cause } = error;
   const context = { op: noun, key: id, cause: error };
@@ -64,7 +64,7 @@ export function fromWorkflow(
 }
 
 /** Nobody asked the workflow, so nothing was undone. */
-export function terminated(id: string, noun: 'upload' | 'job' = 'upload'): FailureView {
+export function terminated(id: string, noun: 'upload' | 'job' | 'sweep' = 'upload'): FailureView {
   const message = `the ${noun} ${id} was terminated in Temporal`;
   return { code: 'Terminated', message, op: noun, key: id, hint: ERRORS.Terminated.hint };
 }

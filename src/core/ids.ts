@@ -39,6 +39,14 @@ export function largeUploadId(id: string, generation: number, file: number): str
   return `${id}.${generation}.${file}`;
 }
 
+/** A sweep; the Schedule appends a time stamp. */
+export function sweepWorkflowId(id: string): string {
+  return `sweep/${id}`;
+}
+
+/** The Temporal Schedule of sweeps. */
+export const SWEEP_SCHEDULE = 'sweep';
+
 /** The one relay of a sink of events. */
 export function relayWorkflowId(sink: string): string {
   return `relay/${sink}`;

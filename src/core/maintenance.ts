@@ -85,6 +85,8 @@ export interface PurgeCounts {
   secrets: number;
   /** Kept answers to repeated requests. */
   answers: number;
+  /** Events that every sink has had. */
+  events: number;
   /** What earlier sweeps found. */
   findings: number;
 }
@@ -173,8 +175,9 @@ function judgeNamed({ s3UploadId }: OpenMultipart, named: readonly Owner[]): Ver
   const running = named.filter(({ standing }) => standing === 'running');
   const user = running.find(({ current, creating }) => creating || current.has(s3UploadId));
   if (user !== undefined) return { act: 'keep', why: 'running', owner: user.id };
-  const owner = (running[0] ?? named[0])?.id ?? '';
-  return { act: 'abort', why: running.length > 0 ? 'superseded' : 'ended', owner };
+  const [owner] = running.length > 0 ? running : named;
+  if (owner === undefined) return STRANGER;
+  return { act: 'abort', why: owner.standing === 'running' ? 'superseded' : 'ended', owner: owner.id };
 }
 
 const SECOND = 1000;

@@ -12,6 +12,7 @@ import { connectionOptions } from '../infra/temporal/connection.js';
 import { retrying } from './retrying.js';
 import { createWorkerDeps } from './deps.js';
 import { ensureRelays } from './relays.js';
+import { scheduleSweeps } from './sweeps.js';
 import { workflowTracer, type WorkerTelemetry } from './telemetry.js';
 
 export interface RunningWorker {
@@ -68,7 +69,11 @@ export async function startWorker(
       }),
     ),
   );
+  const sweeps = queues.includes(QUEUES.orchestration)
+    ? scheduleSweeps(client, config, { log, signal })
+    : undefined;
   const finished = Promise.all(workers.map((worker) => worker.run())).then(async () => {
+    await sweeps?.settled;
     await deps.close();
     await connection.close();
   });
@@ -79,6 +84,7 @@ export async function startWorker(
     shutdown: () => {
       for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
       deps.relays.stop();
+      sweeps?.stop();
     },
   };
 }

@@ -114,3 +114,16 @@ export const RELAY: ActivityOptions = {
 
 /** Between two goes of which the first could do nothing. */
 export const RELAY_PAUSE = '1 minute';
+
+// ── Maintenance ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A page of a sweep. What it cannot do today, tomorrow's does. */
+export const SWEEP: ActivityOptions = {
+  taskQueue: 'transfer',
+  startToCloseTimeout: '1 hour',
+  scheduleToCloseTimeout: '12 hours',
+  heartbeatTimeout: HEARTBEAT,
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  retry: { ...RETRY, maximumAttempts: 8 },
+  priority: { priorityKey: 5 },
+};

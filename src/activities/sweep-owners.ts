@@ -1,0 +1,163 @@
+/** What Temporal knows of the owners of rows: whether they live, and which multipart uploads they began. */
+import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import { CREATES, type OpenMultipart, type Owner, type Standing } from '../core/maintenance.js';
+import type { CreatedUpload } from '../core/upload-steps.js';
+import type { KeyOwner } from '../infra/catalog/maintenance.js';
+import { isTerminal } from '../core/states.js';
+import type { TemporalConfig } from '../infra/config.js';
+import { temporalError } from '../infra/temporal/connection.js';
+
+export interface OwnersDeps {
+  client: Client;
+  temporal: TemporalConfig;
+  installation: string;
+}
+
+/** undefined: Temporal has forgotten it, or never knew it. */
+type Described = WorkflowExecutionDescription | undefined;
+
+/** What the histories of all runs of a workflow say. */
+interface Begun {
+  /** In the order in which they were begun. */
+  ids: string[];
+  /** The last run has asked for one more. */
+  creating: boolean;
+}
+
+/** A Create may still be on its way so long after its workflow last said anything: no activity of that kind lasts longer. */
+const CREATE_LASTS_MS = 25 * 3_600_000;
+
+/** Asks Temporal about each workflow once. Made anew for each activity: what it knows grows old. */
+export class Owners {
+  private readonly described = new Map<string, Promise<Described>>();
+  private readonly begun = new Map<string, Promise<Begun>>();
+  private retention: Promise<number> | undefined;
+
+  /** `now`: ms since 1970. */
+  constructor(
+    private readonly deps: OwnersDeps,
+    private readonly scope: { olderThanMs: number; now: number },
+  ) {}
+
+  async describe(workflowId: string): Promise<Described> {
+    const asked = this.described.get(workflowId) ?? this.askDescription(workflowId);
+    this.described.set(workflowId, asked);
+    return await asked;
+  }
+
+  /** A row that did not end, of a workflow that Temporal does not know, is dead only when it is too old to be anything else. */
+  async standingOf(row: KeyOwner): Promise<Standing> {
+    const known = await this.describe(row.workflowId);
+    if (known !== undefined) return known.status.name === 'RUNNING' ? 'running' : 'closed';
+    if (isTerminal(row.state)) return 'closed';
+    const forgotten = (await this.askRetention()) + this.scope.olderThanMs;
+    return Date.parse(row.updatedAt) < this.scope.now - forgotten ? 'closed' : 'unknown';
+  }
+
+  /** The owner of a row, as far as `uploads` (those at its key) make it necessary to know it. */
+  async of(row: KeyOwner, uploads: readonly OpenMultipart[]): Promise<Owner> {
+    const written = [row.s3UploadId, row.sessionUploadId].filter((id) => id !== null);
+    const { id } = row;
+    const from = Date.parse(row.createdAt);
+    if (row.installation !== this.deps.installation) {
+      const until = row.finishedAt === null ? Infinity : Date.parse(row.finishedAt);
+      const begun = new Set(written);
+      return { id, ours: false, standing: 'unknown', from, until, begun, current: begun, creating: false };
+    }
+    const standing = await this.standingOf(row);
+    const common = { id, ours: true, standing, from, until: await this.untilOf(row, standing) };
+    const plain = uploads.every(({ s3UploadId }) => written.includes(s3UploadId));
+    if (plain || standing === 'unknown') {
+      const begun = new Set(written);
+      return { ...common, begun, current: begun, creating: false };
+    }
+    const { ids, creating } = await this.historyOf(row.workflowId);
+    const last = ids.at(-1);
+    return {
+      ...common,
+      begun: new Set([...written, ...ids]),
+      current: new Set(last === undefined ? written : [...written, last]),
+      creating: creating && standing === 'running',
+    };
+  }
+
+  private async untilOf(row: KeyOwner, standing: Standing): Promise<number> {
+    if (standing === 'running') return Infinity;
+    const closed = (await this.describe(row.workflowId))?.closeTime;
+    if (closed !== undefined) return closed.getTime();
+    return row.finishedAt === null ? Date.parse(row.updatedAt) + CREATE_LASTS_MS : Date.parse(row.finishedAt);
+  }
+
+  /** Every multipart upload that any run of the workflow has begun, as long as Temporal remembers it. */
+  private async historyOf(workflowId: string): Promise<Begun> {
+    const asked = this.begun.get(workflowId) ?? this.askHistories(workflowId);
+    this.begun.set(workflowId, asked);
+    return await asked;
+  }
+
+  private async askDescription(workflowId: string): Promise<Described> {
+    try {
+      return await this.deps.client.workflow.getHandle(workflowId).describe();
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw temporalError(this.deps.temporal, 'describe', error);
+    }
+  }
+
+  private async askHistories(workflowId: string): Promise<Begun> {
+    const latest = await this.describe(workflowId);
+    if (latest === undefined) return { ids: [], creating: false };
+    try {
+      const ids: string[] = [];
+      for (const runId of await this.earlierRuns(workflowId, latest.runId)) {
+        ids.push(...(await this.createsOf(workflowId, runId)).ids);
+      }
+      const last = await this.createsOf(workflowId, latest.runId);
+      return { ids: [...ids, ...last.ids], creating: last.creating };
+    } catch (error) {
+      throw temporalError(this.deps.temporal, 'fetchHistory', error);
+    }
+  }
+
+  private async earlierRuns(workflowId: string, latest: string): Promise<string[]> {
+    const runs: { runId: string; startTime: Date }[] = [];
+    const query = `WorkflowId = '${workflowId.replaceAll("'", "''")}'`;
+    for await (const run of this.deps.client.workflow.list({ query })) {
+      if (run.runId !== latest) runs.push(run);
+    }
+    return runs.sort((a, b) => a.startTime.getTime() - b.startTime.getTime()).map(({ runId }) => runId);
+  }
+
+  private async createsOf(workflowId: string, runId: string): Promise<Begun> {
+    const { events } = await this.deps.client.workflow.getHandle(workflowId, runId).fetchHistory();
+    const open = new Set<string>();
+    const ids: string[] = [];
+    for (const event of events ?? []) {
+      const asked = event.activityTaskScheduledEventAttributes;
+      if (asked?.activityType?.name === CREATES) open.add(String(event.eventId));
+      const answered = event.activityTaskCompletedEventAttributes;
+      const ended =
+        answered ??
+        event.activityTaskFailedEventAttributes ??
+        event.activityTaskTimedOutEventAttributes ??
+        event.activityTaskCanceledEventAttributes;
+      if (!ended || !open.delete(String(ended.scheduledEventId))) continue;
+      const payload = answered?.result?.payloads?.[0];
+      if (payload) ids.push(defaultPayloadConverter.fromPayload<CreatedUpload>(payload).s3UploadId);
+    }
+    return { ids, creating: open.size > 0 };
+  }
+
+  private async askRetention(): Promise<number> {
+    const { client, temporal } = this.deps;
+    this.retention ??= client.workflowService
+      .describeNamespace({ namespace: temporal.namespace })
+      .then(({ config }) => Number(config?.workflowExecutionRetentionTtl?.seconds ?? 0) * 1000);
+    try {
+      return await this.retention;
+    } catch (error) {
+      throw temporalError(temporal, 'describeNamespace', error);
+    }
+  }
+}
