@@ -23,7 +23,7 @@ interface CompleteDeps {
 }
 
 /** Answers after which the object may be there all the same: our own earlier Complete may have brought them about. */
-const AMBIGUOUS = new Set(['NoSuchUpload', 'PreconditionFailed', 'AccessDenied', 'UploadConflict']);
+export const AMBIGUOUS = new Set(['NoSuchUpload', 'PreconditionFailed', 'AccessDenied', 'UploadConflict']);
 
 export function createComplete({
   store: plain,
@@ -69,9 +69,9 @@ export function createComplete({
  * Some servers call an upload complete, when asked again, as soon as any object is at the key. After an attempt whose
  * outcome nobody knows, only our token proves that it is ours.
  */
-async function confirm(
+export async function confirm(
   store: ObjectStore,
-  { upload, created }: CompleteInput,
+  { upload, created }: Pick<CompleteInput, 'upload' | 'created'>,
   signal: AbortSignal,
 ): Promise<void> {
   const { destination } = upload;
@@ -138,7 +138,7 @@ function completion(input: CompleteInput): { request: CompleteRequest; crc32: st
 }
 
 /** An object that we found carries our token; it is success only if it is what we sent. */
-function checked(found: StoredObject, crc32: string | undefined, size: number): StoredObject {
+export function checked(found: StoredObject, crc32: string | undefined, size: number): StoredObject {
   const differs =
     found.size !== size || (crc32 !== undefined && found.crc32 !== undefined && found.crc32 !== crc32);
   if (differs) {

@@ -10,7 +10,7 @@ import {
   WINDOWS_AT_ONCE,
 } from '../core/limits.js';
 import { planParts, planUnknown, planWindows, type PartPlan, type ServerProfile } from '../core/part-plan.js';
-import { sourceLabel, type UploadObjectInput } from '../core/uploads.js';
+import { sourceLabel, type ClientSource, type UploadObjectInput } from '../core/uploads.js';
 import type { Inspection, PartsPlan, ResolvedOptions, TransferPlan } from '../core/upload-steps.js';
 import { validateUpload } from '../core/validate.js';
 import type { UploadDefaults } from '../infra/config.js';
@@ -32,6 +32,7 @@ export interface InspectDeps {
 export function createInspectSource(deps: InspectDeps): (input: UploadObjectInput) => Promise<Inspection> {
   return async (input) => {
     validateUpload(input);
+    if (input.source.kind === 'client') return planSession(input, input.source, deps);
     const { look, carried } = await attempting(({ signal }) => lookAt(deps, input, signal));
     checkExpectedSize(input, look);
     const options = resolveOptions(input, look, carried, deps.defaults);
@@ -40,6 +41,24 @@ export function createInspectSource(deps: InspectDeps): (input: UploadObjectInpu
     const maxGenerations = MAX_GENERATIONS;
     return { source: look.pinned, plan: shared(plan, limited.concurrency), options: limited, maxGenerations };
   };
+}
+
+/** A session's parts are its client's chunks: of equal size, and nothing has to be looked at. */
+function planSession(input: UploadObjectInput, source: ClientSource, deps: InspectDeps): Inspection {
+  const { defaults, profile } = deps;
+  const { partSize, expectedSize: size } = input.options;
+  const parts =
+    size === undefined
+      ? planUnknown(partSize ?? defaults.expectedMax, partSize ?? defaults.partSize, profile)
+      : planParts(size, partSize ?? defaults.partSize, profile);
+  const pinned = { ...source, size: size ?? null };
+  const look: SourceLook = { pinned, contentType: undefined, access: 'sequential' };
+  const plan: PartsPlan = {
+    ...{ kind: 'parts', mode: 'sequential', windows: [], windowsAtOnce: 0 },
+    parts: { ...parts, growEvery: null },
+  };
+  const options = resolveOptions(input, look, {}, defaults);
+  return { source: pinned, plan, options, maxGenerations: MAX_GENERATIONS };
 }
 
 async function lookAt(

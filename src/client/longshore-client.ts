@@ -34,6 +34,7 @@ import { fingerprint } from './fingerprint.js';
 import { JobsClient } from './jobs.js';
 import { heartbeatsOf, liveProgress, unclaimedQueue } from './live-progress.js';
 import { MaintenanceClient } from './maintenance.js';
+import { SessionsClient } from './sessions.js';
 import { conflict, finalProgress, fromWorkflow, stateOf, terminated } from './outcomes.js';
 
 const KEYS = {
@@ -102,6 +103,8 @@ type Handle = WorkflowHandle;
 export class LongshoreClient {
   /** Upload jobs: folders. */
   readonly jobs: JobsClient;
+  /** Uploads whose bytes a client brings. */
+  readonly sessions: SessionsClient;
 
   readonly maintenance: MaintenanceClient;
 
@@ -111,6 +114,7 @@ export class LongshoreClient {
     private readonly client: Client,
   ) {
     this.jobs = new JobsClient(config, client);
+    this.sessions = new SessionsClient(config, client, (input) => this.startUpload(input));
     this.maintenance = new MaintenanceClient(config, client);
   }
 

@@ -3,10 +3,11 @@
  * `client` source; its parts are rows of the catalog, for lists do not belong in history.
  */
 import type { SignalDefinition } from '@temporalio/common';
+import type { FailureView } from './errors.js';
 import { MAX_PARTS, MAX_PART_SIZE, MIN_PART_SIZE, MiB } from './limits.js';
 import { planParts, planUnknown, S3_PROFILE, type ServerProfile } from './part-plan.js';
-import type { TruthToken } from './upload-steps.js';
-import type { UploadResult } from './uploads.js';
+import type { CreatedUpload, Inspection, StoredObject, TruthToken } from './upload-steps.js';
+import type { UploadObjectInput, UploadResult } from './uploads.js';
 
 /** What clients are told to send; bytes. Chunk n, from 0, is part n + 1. */
 export interface ChunkAdvice {
@@ -18,7 +19,9 @@ export interface ChunkAdvice {
 
 /** Answer of the update `opened`: from here on chunks are taken. */
 export interface OpenedSession {
+  /** null in mode `whole`. */
   s3UploadId: string | null;
+  /** As the catalog counts: it rises with every multipart upload of the session, over all its runs. */
   generation: number;
   chunkSize: number;
   token: TruthToken;
@@ -46,6 +49,36 @@ export interface Incomplete {
 
 export type CompletionAnswer = { result: UploadResult } | { incomplete: Incomplete };
 
+// ── Between the workflow and its activities ──────────────────────────────────────────────────────────────────────
+
+export interface OpenSessionInput {
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  token: TruthToken;
+  /** null in mode `whole`. */
+  s3UploadId: string | null;
+  /** Start of the run, ISO 8601, and how manieth multipart upload of the run: they order what is opened. */
+  runStartedAt: string;
+  runGeneration: number;
+}
+
+export interface CompleteSessionInput {
+  /** An earlier activity had begun with this; like a retry it looks first at what is there. */
+  again: boolean;
+  upload: UploadObjectInput;
+  inspection: Inspection;
+  created: CreatedUpload;
+  /** As `openSession` answered. */
+  generation: number;
+  ask: CompleteAsk;
+}
+
+/** `refused`: what the client says contradicts what is there; like `incomplete`, the session goes on. */
+export type SessionCompletion =
+  { stored: StoredObject; parts: number } | { incomplete: Incomplete } | { refused: FailureView };
+
+// ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
 // Plain definitions, so that a client need not load the workflow library.
 const signal = (name: string): SignalDefinition => ({ type: 'signal', name }) as SignalDefinition;
 
@@ -68,7 +101,8 @@ export function adviseChunks(
   expectedMax: number,
   profile: ServerProfile = S3_PROFILE,
 ): ChunkAdvice {
-  const plan = size === null ? planUnknown(expectedMax, preferred, profile) : planParts(size, preferred, profile);
+  const plan =
+    size === null ? planUnknown(expectedMax, preferred, profile) : planParts(size, preferred, profile);
   return {
     recommendedChunkSize: plan.partSize,
     minChunkSize: Math.max(MIN_PART_SIZE, profile.minPartSize),

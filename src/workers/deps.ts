@@ -10,6 +10,13 @@ import { mapFailures } from '../activities/failures.js';
 import { createUploadFiles, type UploadFilesDeps } from '../activities/files.js';
 import { createMustGrant } from '../activities/granted.js';
 import { createKeysOf } from '../activities/keyed.js';
+import {
+  createSessionActivities,
+  createSessionCatalogActivities,
+  type SessionActivities,
+  type SessionCatalogActivities,
+} from '../activities/sessions.js';
+import { createMaintenanceActivities, type MaintenanceActivities } from '../activities/maintenance.js';
 import { createScanFolder } from '../activities/scan.js';
 import type { RelayActivities } from '../activities/relay.js';
 import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
@@ -32,8 +39,11 @@ import type { Metrics } from '../infra/telemetry/metrics.js';
 import { createRelays, type Relays } from './relays.js';
 
 export interface WorkerDeps {
-  orchestration: OrchestrationActivities & JobOrchestrationActivities & RelayActivities;
-  transfer: TransferActivities & JobTransferActivities;
+  orchestration: OrchestrationActivities &
+    JobOrchestrationActivities &
+    SessionCatalogActivities &
+    RelayActivities;
+  transfer: TransferActivities & JobTransferActivities & SessionActivities & MaintenanceActivities;
   /** Throws when the catalog's schema is not the one this build works with. */
   db: ReturnType<typeof createPool>;
   relays: Pick<Relays, 'sinks' | 'stop'>;
@@ -71,16 +81,21 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   const limits = createLimits(db, {
     onError: (error) => log.warn({ err: error }, 'the limits of a job could not be renewed'),
   });
+  const keysOf = createKeysOf(keys);
   const transfer = {
     ...createTransferActivities({
-      ...{ store, sources, defaults, limits, profile: config.serverProfile },
+      ...{ store, sources, defaults, limits, keysOf, profile: config.serverProfile },
       buffers: createBufferPool(config.worker.memoryBudget),
       mustGrant: createMustGrant(db),
-      keysOf: createKeysOf(keys),
     }),
+    ...createSessionActivities({ db, store, keysOf, profile: config.serverProfile }),
     ...createJobTransferActivities({
       ...{ db, store, roots, defaults, limits },
       stability: config.monitor.stability,
+    }),
+    ...createMaintenanceActivities({
+      ...{ db, store, client, temporal: config.temporal, installation: config.installation },
+      ...{ secrets: [vault, keys], keepEventsMs: config.events.keepMs },
     }),
   };
   const { installation, temporal, monitor } = config;
@@ -91,6 +106,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   const orchestration = {
     ...createOrchestrationActivities({ db, installation, cancelRun }),
     ...createJobOrchestrationActivities({ db, installation, temporal, client, monitor }),
+    ...createSessionCatalogActivities({ db }),
     ...relays.activities,
   };
   const close = async (): Promise<void> => {

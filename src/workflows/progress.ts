@@ -24,9 +24,9 @@ export class Progress {
     if (result.ended !== undefined) this.expect(result.ended.size, result.ended.parts);
   }
 
-  /** A whole object that went at once. */
-  recordWhole(size: number, bytesSent: number): void {
-    this.add({ partsDone: 1, bytesDone: size, bytesSent });
+  /** A whole object that went at once, or that others brought. */
+  recordWhole(size: number, bytesSent: number, parts = 1): void {
+    this.add({ partsDone: parts, bytesDone: size, bytesSent });
   }
 
   /** The multipart upload is lost: nothing is done, though its bytes were sent. */

@@ -1,0 +1,139 @@
+/** Whether the chunks of a session make a whole: what the catalog acknowledged, held against what S3 has. Pure. */
+import { combineCrc32 } from '../core/crc32.js';
+import { chunkCount, chunkLength, type Incomplete } from '../core/sessions.js';
+import type { SessionPart } from '../infra/catalog/session-parts.js';
+import type { CompletedPart, ListedPart } from '../infra/s3/store.js';
+import { crcFromBase64, crcToBase64 } from './ledger.js';
+
+export interface Expected {
+  /** Bytes of the whole; null while only the client knows. */
+  size: number | null;
+  chunkSize: number;
+  /** As the client says. */
+  chunks?: number | undefined;
+  /** All but the last have at least so many bytes. */
+  minPartSize: number;
+}
+
+export interface Assembled {
+  parts: CompletedPart[];
+  size: number;
+  /** Full-object CRC32, base64; absent when a part has none. */
+  crc32?: string;
+  /** We computed the CRC of every byte. */
+  ours: boolean;
+  /** Bytes that passed through us. */
+  bytesSent: number;
+}
+
+interface Pair {
+  row: SessionPart | undefined;
+  there: ListedPart | undefined;
+}
+
+const MOST_NAMED = 100;
+
+export function assemble(
+  rows: readonly SessionPart[],
+  listed: readonly ListedPart[],
+  expected: Expected,
+): { whole: Assembled } | { incomplete: Incomplete } {
+  const pairs = new Map<number, Pair>();
+  for (const row of rows) pairs.set(row.partNumber, { row, there: undefined });
+  for (const there of listed) pairs.set(there.partNumber, { row: pairs.get(there.partNumber)?.row, there });
+  const count = countOf([...pairs.keys()], expected);
+  const missing = range(count).filter((part) => !isThere(pairs.get(part), part, count, expected));
+  const surplus = [...pairs]
+    .filter(([part, { row, there }]) =>
+      part > count ? row?.etag != null : there !== undefined && row?.etag == null,
+    )
+    .map(([part]) => part)
+    .sort((a, b) => a - b);
+  if (missing.length > 0 || surplus.some((part) => part > count)) {
+    return { incomplete: incompleteOf(missing, surplus, count) };
+  }
+  return { whole: join(range(count).map((part) => pairs.get(part) as Required<Pair>)) };
+}
+
+/** What S3 has and nobody acknowledged counts only where nothing else says where the end is. */
+function countOf(known: readonly number[], { size, chunkSize, chunks }: Expected): number {
+  if (size !== null) return chunkCount(size, chunkSize);
+  return chunks ?? known.reduce((most, part) => Math.max(most, part), 1);
+}
+
+function isThere(pair: Pair | undefined, part: number, count: number, expected: Expected): boolean {
+  const { row, there } = pair ?? {};
+  if (row?.etag == null || there === undefined || plain(row.etag) !== plain(there.etag)) return false;
+  if (row.size !== null && row.size !== there.size) return false;
+  // Where the size is unknown the client's own parts are as long as it likes, within what S3 takes.
+  if (expected.size === null) return part === count || there.size >= expected.minPartSize;
+  return there.size === chunkLength(part - 1, expected).most;
+}
+
+function plain(etag: string): string {
+  return etag.replaceAll('"', '');
+}
+
+/** What was completed, once S3 lists its parts no more. */
+export function recall(rows: readonly SessionPart[]): Assembled {
+  return join(
+    rows.flatMap((row) => {
+      const { partNumber, etag, size } = row;
+      return etag === null ? [] : [{ row, there: { partNumber, etag, size: size ?? 0 } }];
+    }),
+  );
+}
+
+function join(pairs: readonly Required<Pair>[]): Assembled {
+  let whole: number | undefined = 0;
+  let [size, bytesSent, ours] = [0, 0, true];
+  const parts = pairs.map((pair): CompletedPart => {
+    const [row, there] = [pair.row as SessionPart, pair.there as ListedPart];
+    const crc32 = row.crc32?.toString('base64') ?? there.crc32;
+    whole =
+      whole === undefined || crc32 === undefined
+        ? undefined
+        : combineCrc32(whole, crcFromBase64(crc32), there.size);
+    size += there.size;
+    if (row.crc32 === null) ours = false;
+    if (!row.vouched) bytesSent += there.size;
+    return { partNumber: there.partNumber, etag: there.etag, ...(crc32 === undefined ? {} : { crc32 }) };
+  });
+  return { parts, size, ours, bytesSent, ...(whole === undefined ? {} : { crc32: crcToBase64(whole) }) };
+}
+
+function incompleteOf(missing: readonly number[], surplus: readonly number[], count: number): Incomplete {
+  const chunks = (parts: readonly number[]): number[] => parts.map((part) => part - 1);
+  const beyond = chunks(surplus.filter((part) => part > count));
+  const said = [
+    missing.length === 0 ? '' : `missing of ${count} chunks: ${named(chunks(missing))}`,
+    beyond.length === 0 ? '' : `beyond the last chunk: ${named(beyond)}`,
+  ];
+  return {
+    missing: chunks(missing).slice(0, MOST_NAMED),
+    missingCount: missing.length,
+    surplus: chunks(surplus).slice(0, MOST_NAMED),
+    message: said.filter((text) => text !== '').join('; '),
+  };
+}
+
+const MOST_RANGES = 20;
+
+/** `0–3, 7, 9–12`, at most twenty ranges of them. */
+function named(numbers: readonly number[]): string {
+  const ranges: [first: number, last: number][] = [];
+  for (const number of numbers) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last[1] === number - 1) last[1] = number;
+    else ranges.push([number, number]);
+  }
+  const text = ranges
+    .slice(0, MOST_RANGES)
+    .map(([first, last]) => (first === last ? String(first) : `${first}–${last}`))
+    .join(', ');
+  return ranges.length > MOST_RANGES ? `${text} and ${ranges.length - MOST_RANGES} ranges more` : text;
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index + 1);
+}
