@@ -113,13 +113,13 @@ export function adviseChunks(
 
 /**
  * The bytes that chunk `chunk` (from 0) must have: exactly so many where the size is known; where it is not, all but
- * the last have `most`, and the last at least one.
+ * the last have `most`, and the last at least one, unless it is the only one of an empty object.
  */
 export function chunkLength(
   chunk: number,
   { chunkSize, size }: { chunkSize: number; size: number | null },
 ): { least: number; most: number } {
-  if (size === null) return { least: 1, most: chunkSize };
+  if (size === null) return { least: chunk === 0 ? 0 : 1, most: chunkSize };
   const length = Math.min(chunkSize, size - chunk * chunkSize);
   return { least: length, most: length };
 }
