@@ -23,6 +23,7 @@ export interface ConfigFlags {
   logLevel?: string | undefined;
   apiHost?: string | undefined;
   apiPort?: string | number | undefined;
+  apiUrl?: string | undefined;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -104,6 +105,7 @@ const SPELLED: Partial<Record<keyof ConfigFlags, string>> = {
   workerConcurrency: 'concurrency',
   apiHost: 'host',
   apiPort: 'port',
+  apiUrl: 'api',
 };
 
 function kebab(name: string): string {

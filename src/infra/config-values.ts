@@ -1,4 +1,5 @@
 /** How the values of settings are written: sizes, times, lists. Each schema says in its message what is allowed. */
+import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import * as z from 'zod';
 import { GiB, KiB, MiB } from '../core/limits.js';
@@ -141,6 +142,29 @@ export const key32 = () =>
   parsed('32 bytes in base64, as `openssl rand -base64 32` makes them', (value) =>
     /^[A-Za-z0-9+/]{43}=?$/.test(value) && Buffer.from(value, 'base64').length === 32 ? value : undefined,
   );
+
+/** The base of an address: no credentials, query or fragment. Without a slash at its end. */
+export const httpBase = () =>
+  parsed('an address such as https://longshore.example or http://127.0.0.1:8000', (value) => {
+    if (!URL.canParse(value)) return undefined;
+    const { protocol, username, password, search, hash, origin, pathname } = new URL(value);
+    const plain = [username, password, search, hash].every((part) => part === '');
+    if (!plain || (protocol !== 'http:' && protocol !== 'https:')) return undefined;
+    return origin + pathname.replace(/\/+$/, '');
+  });
+
+/** The content of a file of certificates. */
+export const certificates = () =>
+  parsed('the path of a readable PEM file of certificates', (path) => {
+    try {
+      const text = readFileSync(path, 'utf8');
+      return text.includes('-----BEGIN CERTIFICATE-----') ? text : undefined;
+    } catch (error) {
+      // Which file it is and what was expected of it is in the message.
+      if ((error as NodeJS.ErrnoException).code !== undefined) return undefined;
+      throw error;
+    }
+  });
 
 export const list = () =>
   parsed('names separated by commas', (value) =>

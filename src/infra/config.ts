@@ -21,10 +21,16 @@ import { readApi, readMonitor } from './config-api.js';
 import type { ApiConfig, MonitorConfig } from './config-api.js';
 import { findDataDir, readDevState } from './config-dev.js';
 import type { DevState } from './config-dev.js';
+import { describeEvents, readEvents, type EventsConfig } from './config-events.js';
 import { DEV_STATE_FILE } from './dev-state.js';
-import { readPostgres, readS3, readStores, readTemporal } from './config-parts.js';
+import { readRemote, type RemoteConfig } from './config-remote.js';
+import { readKms } from './config-keys.js';
+import { readMaintenance, type MaintenanceConfig } from './config-maintenance.js';
+import { awsKeys, readPostgres, readS3, readStores, readTemporal } from './config-parts.js';
+import { readSessions, type SessionsConfig } from './config-sessions.js';
 import { hidePassword, Settings } from './config-settings.js';
 import type { ConfigFlags, Environment } from './config-settings.js';
+import type { KmsConfig } from './keys/kms-wrapping.js';
 import { readTelemetry, type TelemetryConfig } from './config-telemetry.js';
 import * as v from './config-values.js';
 import type { StoreConfig } from './s3/store.js';
@@ -55,10 +61,17 @@ export interface Config {
   readonly uploadAsked: UploadAsked;
   readonly worker: WorkerConfig;
   readonly api: ApiConfig;
+  readonly sessions: SessionsConfig;
+  readonly maintenance: MaintenanceConfig;
+  /** The API that commands send bytes to; undefined when none is known. */
+  readonly remote: RemoteConfig | undefined;
   readonly monitor: MonitorConfig;
   readonly telemetry: TelemetryConfig;
-  /** 32 bytes, base64: seals addresses that are secrets. */
+  readonly events: EventsConfig;
+  /** 32 bytes, base64: seals addresses that are secrets, and customers' keys where AWS KMS does not. */
   readonly sealingKey: string | undefined;
+  /** Wraps customers' keys. */
+  readonly kms: KmsConfig | undefined;
 }
 
 export interface TemporalConfig {
@@ -127,6 +140,7 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
   const devInUse = dev?.temporal?.address === temporal.address ? dev : undefined;
   const uploadAsked = readUploadAsked(settings);
   const roots = readRoots(settings, devInUse);
+  const sessions = readSessions(settings, devInUse !== undefined);
   return deepFreeze({
     dataDir,
     devFile: dev === undefined ? undefined : join(dataDir, DEV_STATE_FILE),
@@ -145,10 +159,15 @@ export function loadConfig({ flags = {}, env = process.env, cwd = process.cwd() 
     uploadAsked,
     worker: readWorker(settings),
     api: readApi(settings, roots),
+    sessions,
+    maintenance: readMaintenance(settings, { ms: sessions.maxTtlMs, setting: 'LONGSHORE_SESSION_MAX_TTL' }),
+    remote: readRemote(settings, devInUse),
     monitor: readMonitor(settings),
     telemetry: readTelemetry(settings),
+    events: readEvents(settings),
     sealingKey:
       settings.read({ env: ['LONGSHORE_SEALING_KEY'], schema: v.key32(), secret: true }) ?? dev?.sealingKey,
+    kms: readKms(settings, awsKeys(settings)),
     warnings: settings.warnings,
   });
 }
@@ -256,6 +275,7 @@ export function describeConfig(config: Config): Record<string, unknown> {
     accessKeyId: s3.accessKeyId === undefined ? undefined : `${s3.accessKeyId.slice(0, 4)}…`,
     secretAccessKey: set(s3.secretAccessKey),
     sessionToken: set(s3.sessionToken),
+    ca: set(s3.ca),
   });
   const { tls, apiKey, metadata, ...temporal } = config.temporal;
   return {
@@ -270,6 +290,14 @@ export function describeConfig(config: Config): Record<string, unknown> {
     stores: Object.fromEntries(Object.entries(config.stores).map(([name, s3]) => [name, store(s3)])),
     postgresUrl: config.postgresUrl === undefined ? undefined : hidePassword(config.postgresUrl),
     sealingKey: set(config.sealingKey),
+    events: describeEvents(config.events),
+    kms: config.kms && {
+      ...config.kms,
+      accessKeyId: undefined,
+      secretAccessKey: undefined,
+      sessionToken: undefined,
+    },
+    remote: config.remote && { ...config.remote, key: set(config.remote.key) },
   };
 }
 

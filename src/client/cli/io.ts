@@ -1,6 +1,6 @@
 /** Where a command's words go: results to stdout, all else to stderr, and nothing that a terminal would obey. */
-import type { Writable } from 'node:stream';
-import { EXIT } from '../../core/errors.js';
+import type { Readable, Writable } from 'node:stream';
+import { EXIT, LongshoreError } from '../../core/errors.js';
 import { clean, jsonLine } from './text.js';
 
 export interface Terminal extends Writable {
@@ -11,6 +11,8 @@ export interface Terminal extends Writable {
 export interface IoOptions {
   stdout: Terminal;
   stderr: Terminal;
+  /** Opened when it is read. */
+  stdin?: (() => Readable) | undefined;
   env: Readonly<Record<string, string | undefined>>;
   cwd: string;
   /** The file that this program was started from. */
@@ -26,6 +28,9 @@ export class Io {
   readonly json: boolean;
   /** Exit code for when the reader of stdout goes away; an upload that is being watched goes on without us. */
   brokenPipeCode: number = EXIT.ok;
+  /** Called instead, where something is to be put in order before the command ends. */
+  onBrokenPipe: (() => void) | undefined;
+  private readonly input: IoOptions['stdin'];
   private readonly stdout: Terminal;
   private readonly stderr: Terminal;
 
@@ -36,9 +41,11 @@ export class Io {
     this.cwd = options.cwd;
     this.entry = options.entry;
     this.json = options.json;
+    this.input = options.stdin;
     const onError = (error: NodeJS.ErrnoException): void => {
       if (error.code !== 'EPIPE') throw error;
-      options.exit(this.brokenPipeCode);
+      if (this.onBrokenPipe === undefined) options.exit(this.brokenPipeCode);
+      else this.onBrokenPipe();
     };
     this.stdout.on('error', onError);
     this.stderr.on('error', onError);
@@ -56,6 +63,12 @@ export class Io {
 
   get columns(): number {
     return this.stderr.columns ?? 80;
+  }
+
+  /** Throws InvalidInput where there is none. */
+  get stdin(): Readable {
+    if (this.input !== undefined) return this.input();
+    throw new LongshoreError('InvalidInput', 'there is no standard input', { op: 'read' });
   }
 
   /** A line of the result. */

@@ -21,6 +21,7 @@ async function main(): Promise<never> {
   const io = new Io({
     stdout: process.stdout,
     stderr: process.stderr,
+    stdin: () => process.stdin,
     env: process.env,
     cwd: process.cwd(),
     entry: fileURLToPath(import.meta.url),

@@ -50,10 +50,25 @@ export function api(command: Command): Command {
     .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent');
 }
 
-const collect = (value: string, former: string[] | undefined): string[] => [...(former ?? []), value];
+export const collect = (value: string, former: string[] | undefined): string[] => [...(former ?? []), value];
 
 export function keys(command: Command): Command {
-  return command.option('--grant <bucket/prefix>', 'what a new key may touch, repeatable; * is all', collect);
+  return command
+    .option('--grant <bucket/prefix>', 'what a new key may touch, repeatable; * is all', collect)
+    .option('--key-file <file>', 'rotate: the customer’s key that the object is encrypted with now')
+    .option('--new-key-file <file>', 'rotate: the customer’s key that it is to be encrypted with')
+    .option('--new-sse', 'rotate: the server’s keys (SSE-S3) are to encrypt it')
+    .option('--new-sse-kms [key]', 'rotate: a KMS key is to encrypt it; give it after the node');
+}
+
+export function bucket(command: Command): Command {
+  return command
+    .option(
+      '--cors-origin <origin>',
+      'a page’s origin that may send, repeatable; default: LONGSHORE_API_ORIGINS',
+      collect,
+    )
+    .option('--abort-days <days>', 'unfinished uploads are aborted after so many days (default: 7)');
 }
 
 export function upload(command: Command): Command {
@@ -73,11 +88,25 @@ export function upload(command: Command): Command {
       '--sse-kms [key]',
       'encrypt with a KMS key, by default the server’s; give it after the destination',
     )
+    .option(
+      '--sse-c-key-file <file>',
+      'encrypt with the key in this file (SSE-C): 32 bytes, raw or in base64; who loses it loses the object',
+    )
+    .option('--source-sse-c-key-file <file>', 'the key that an s3:// source is encrypted with')
     .option('--demand <level>', 'least verification that counts as success: size, server or full')
-    .option('--expected-size <size>', 'fail before anything is sent when the source has another size')
+    .option(
+      '--expected-size <size>',
+      'fail before anything is sent when the source has another size; of standard input: how much will come at most',
+    )
+    .option('--through-api', 'send the bytes from here to the API of the stack in this folder')
     .option('--source-store <name>', 'the configured store that an s3:// source means')
     .option('--detach', 'return once it is started')
     .option('-q, --quiet', 'print only the result');
+}
+
+/** For commands that speak to the REST API. */
+export function remote(command: Command): Command {
+  return command.option('--api <url>', 'base address of the REST API; its key is LONGSHORE_API_KEY');
 }
 
 export function flagsOf(options: Connections): ConfigFlags {
@@ -130,10 +159,14 @@ export function size(option: string, text: string | undefined): number | undefin
 export function encryption({
   sse,
   sseKms,
+  sseCKeyFile,
 }: {
   sse?: boolean | undefined;
   sseKms?: string | boolean | undefined;
+  sseCKeyFile?: string | undefined;
 }): UploadOptions['encryption'] {
+  if (sseCKeyFile !== undefined && (sse === true || sseKms !== undefined))
+    throw badUsage('--sse-c-key-file excludes --sse and --sse-kms');
   if (sse === true && sseKms !== undefined) throw badUsage('--sse and --sse-kms exclude each other');
   if (sse === true) return { type: 'SSE_S3' };
   if (sseKms === undefined || sseKms === false) return undefined;

@@ -73,8 +73,11 @@ function build(io: Io, version: string, done: (code: number) => void): Command {
   defineStack(command);
   defineApi(command, version);
   defineUploads(command);
+  defineSessions(command);
   defineJobs(command);
   defineSteering(command);
+  defineEvents(command);
+  defineMaintenance(command);
   return program;
 }
 
@@ -109,6 +112,15 @@ function defineStack(command: Define): void {
       ),
     )
     .option('--bucket <name>', 'a bucket that must be there');
+  add.bucket(
+    add.connections(
+      command(
+        'bucket <action> <address>',
+        'Rules of s3://bucket that keep it clean and let pages send: check, apply',
+        () => import('./commands/bucket.js'),
+      ),
+    ),
+  );
 }
 
 function defineApi(command: Define, version: string): void {
@@ -124,7 +136,7 @@ function defineApi(command: Define, version: string): void {
     add.connections(
       command(
         'keys <action> [name]',
-        'API keys: add NAME, list, revoke ID',
+        'API keys: add NAME, list, revoke ID; encryption keys: rotate NODE',
         () => import('./commands/keys.js'),
       ),
     ),
@@ -132,18 +144,36 @@ function defineApi(command: Define, version: string): void {
 }
 
 function defineUploads(command: Define): void {
-  add.upload(
-    add.connections(
-      command(
-        'put <source> <destination>',
-        'Upload a file, a URL or an object to s3://bucket/key',
-        () => import('./commands/put.js'),
+  add.remote(
+    add.upload(
+      add.connections(
+        command(
+          'put <source> <destination>',
+          'Upload a file, a URL, an object, or standard input (-) to s3://bucket/key',
+          () => import('./commands/put.js'),
+        ),
       ),
     ),
   );
   add
     .connections(command('list', 'List uploads, newest first', () => import('./commands/list.js')))
     .option('--state <state>', 'only those in this state')
+    .option('--bucket <name>', 'only those into this bucket')
+    .option('--limit <count>', 'rows of a page', '50')
+    .option('--cursor <cursor>', 'the page after; a list names it');
+}
+
+function defineSessions(command: Define): void {
+  add
+    .remote(
+      command(
+        'sessions [id-or-action] [id]',
+        'Uploads whose bytes a client sends: list them, look at one, cancel ID',
+        () => import('./commands/sessions.js'),
+      ),
+    )
+    .option('--state <state>', 'only those in this state')
+    .option('--connector <id>', 'only those of this connector')
     .option('--bucket <name>', 'only those into this bucket')
     .option('--limit <count>', 'rows of a page', '50')
     .option('--cursor <cursor>', 'the page after; a list names it');
@@ -220,4 +250,32 @@ function defineSteering(command: Define): void {
     )
     .option('--no-wait', 'return once it is asked for')
     .option('-q, --quiet', 'print only the result');
+}
+
+function defineEvents(command: Define): void {
+  add
+    .connections(
+      command(
+        'events <action>',
+        'What is told of ended uploads and jobs: tail (reads Kafka), sinks',
+        () => import('./commands/events.js'),
+      ),
+    )
+    .option('--from-beginning', 'tail: also what is on the topic already')
+    .option('--type <type>', 'tail: only these, repeatable, such as upload.completed', add.collect)
+    .option('--max <count>', 'tail: end after so many');
+}
+
+function defineMaintenance(command: Define): void {
+  add
+    .connections(
+      command(
+        'sweep',
+        'End multipart uploads that nobody finishes, and close the rows of what died',
+        () => import('./commands/sweep.js'),
+      ),
+    )
+    .option('--dry-run', 'only say what it would do')
+    .option('--older-than <time>', 'such as 1h; default: LONGSHORE_SWEEP_AGE (48h)')
+    .option('--bucket <name>', 'only in this bucket');
 }

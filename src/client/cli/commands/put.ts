@@ -1,6 +1,6 @@
 /** `longshore put`: starts an upload and watches it. */
 import { EXIT, LongshoreError } from '../../../core/errors.js';
-import { VERIFICATION_LEVELS, sourceLabel, type UploadOptions } from '../../../core/uploads.js';
+import { VERIFICATION_LEVELS, sourceLabel, type Source, type UploadOptions } from '../../../core/uploads.js';
 import { validateUpload } from '../../../core/validate.js';
 import type { Config, UploadAsked } from '../../../infra/config.js';
 import {
@@ -16,7 +16,7 @@ import type { Io } from '../io.js';
 import { badUsage, count, encryption, pairs, size, type Connections } from '../options.js';
 import { resultJson, resultLines } from '../outcome.js';
 import { createScreen } from '../screen.js';
-import type { Sealed } from '../sealing.js';
+import type { Sealed, Secrets } from '../sealing.js';
 import { configure, withClient } from '../session.js';
 import { watchToEnd } from '../watching.js';
 
@@ -33,18 +33,26 @@ export interface PutOptions extends Connections {
   checksum: boolean;
   sse?: boolean;
   sseKms?: string | boolean;
+  sseCKeyFile?: string;
+  sourceSseCKeyFile?: string;
   demand?: string;
   expectedSize?: string;
   sourceStore?: string;
   detach?: boolean;
   quiet?: boolean;
+  api?: string;
+  throughApi?: boolean;
 }
 
 export async function run(io: Io, options: PutOptions, source: string, destination: string): Promise<number> {
   const began = performance.now();
   const seconds = (): number => (performance.now() - began) / 1000;
-  const config = configure(io, options);
-  const asked = requestOf(io, config, options, source, destination);
+  const config = configure(io, options, { apiUrl: options.api });
+  if (isSentFromHere(config, options, source)) {
+    const { putFromHere } = await import('../put-api.js');
+    return await putFromHere(io, config, options, source, destination);
+  }
+  const asked = await requestOf(io, config, options, source, destination);
   const interrupts = new Interrupts();
   try {
     return await withClient(config, async (client) => {
@@ -62,19 +70,50 @@ export async function run(io: Io, options: PutOptions, source: string, destinati
   }
 }
 
+/** Whether this command sends the bytes itself, to the API. Throws InvalidInput where it cannot and should. */
+function isSentFromHere({ remote }: Config, options: PutOptions, source: string): boolean {
+  const demanded = options.throughApi === true || options.api !== undefined;
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return source === '-' || demanded || remote?.asked === true;
+  if (demanded)
+    throw badUsage('--api and --through-api send what lies on this machine; workers fetch addresses');
+  return false;
+}
+
 interface Asked {
   upload: StartUpload;
-  secretUrl: string | undefined;
+  secrets: Secrets;
 }
 
 /** Everything that can be refused without a connection is refused here. */
-function requestOf(io: Io, config: Config, options: PutOptions, from: string, to: string): Asked {
+async function requestOf(
+  io: Io,
+  config: Config,
+  options: PutOptions,
+  from: string,
+  to: string,
+): Promise<Asked> {
   const { roots } = config;
   const { source, secretUrl } = parseSource(from, { roots, cwd: io.cwd, store: options.sourceStore });
   const destination = parseDestination(to, source);
   const upload = { source, destination, options: uploadOptions(options, config.uploadAsked) };
   validateUpload({ id: options.id ?? 'to-be-made', ...upload });
-  return { upload: options.id === undefined ? upload : { id: options.id, ...upload }, secretUrl };
+  const keys = await keysOf(io, options, source);
+  const secrets = secretUrl === undefined ? keys : { ...keys, url: secretUrl };
+  return { upload: options.id === undefined ? upload : { id: options.id, ...upload }, secrets };
+}
+
+/** What reads key files is loaded by those who name one. */
+async function keysOf(io: Io, { sseCKeyFile, sourceSseCKeyFile }: PutOptions, source: Source): Promise<Secrets> {
+  if (sseCKeyFile === undefined && sourceSseCKeyFile === undefined) return {};
+  if (sourceSseCKeyFile !== undefined && source.kind !== 'object')
+    throw badUsage('--source-sse-c-key-file is for s3:// sources');
+  const { readKeyFile } = await import('../key-file.js');
+  const read = async (option: string, file: string | undefined) =>
+    file === undefined ? undefined : await readKeyFile(io, option, file);
+  return {
+    key: await read('--sse-c-key-file', sseCKeyFile),
+    sourceKey: await read('--source-sse-c-key-file', sourceSseCKeyFile),
+  };
 }
 
 /** Only what was asked for is in it, by flags or by the `environment` of this command: defaults are the workers'. */
@@ -110,16 +149,14 @@ async function start(
   client: LongshoreClient,
   asked: Asked,
 ): Promise<StartedUpload | AlreadyCompleted> {
-  const sealed = asked.secretUrl === undefined ? undefined : await seal(config, asked.secretUrl);
+  const sealed = await sealSecrets(config, asked);
   let keep = false;
   try {
-    const started = await client.startUpload(
-      sealed === undefined ? asked.upload : withSeal(asked.upload, sealed),
-    );
+    const started = await client.startUpload(sealed?.upload ?? asked.upload);
     keep = started.fresh;
     return started;
   } catch (error) {
-    // Without an answer it may have started, and would need its address.
+    // Without an answer it may have started, and would need what was sealed.
     keep = error instanceof LongshoreError && error.code === 'TemporalUnavailable';
     if (error instanceof AlreadyCompleted) return error;
     throw error;
@@ -128,15 +165,11 @@ async function start(
   }
 }
 
-/** PostgreSQL's client is loaded by those who need it. */
-async function seal(config: Config, address: string): Promise<Sealed> {
-  const { sealAddress } = await import('../sealing.js');
-  return await sealAddress(config, address);
-}
-
-function withSeal(upload: StartUpload, { reference, fingerprint }: Sealed): StartUpload {
-  if (upload.source.kind !== 'url') return upload;
-  return { ...upload, source: { ...upload.source, sealed: reference }, secretFingerprint: fingerprint };
+/** PostgreSQL's client is loaded by those who need it. A key is sealed for one upload, so that its id is made before. */
+async function sealSecrets(config: Config, { upload, secrets }: Asked): Promise<Sealed | undefined> {
+  if (Object.values(secrets).every((secret) => secret === undefined)) return undefined;
+  const [{ seal }, { uuidv7 }] = await Promise.all([import('../sealing.js'), import('uuidv7')]);
+  return await seal(config, { ...upload, id: upload.id ?? uuidv7() }, secrets);
 }
 
 function announce(io: Io, { upload }: Asked, started: StartedUpload, { quiet }: PutOptions): void {
