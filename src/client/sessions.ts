@@ -6,7 +6,6 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
   type Client,
   type WorkflowHandle,
-  type WorkflowUpdateOptions,
 } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { ERRORS, isErrorCode, LongshoreError, type FailureView } from '../core/errors.js';
@@ -60,7 +59,8 @@ export class SessionsClient {
    * TemporalUnavailable when no worker brought it so far in time.
    */
   async opened(id: string, { timeoutMs = OPEN_MS }: WaitForSession = {}): Promise<OpenedSession> {
-    return await this.update<OpenedSession, []>('opened', id, [OPENED_UPDATE, []], timeoutMs, () => {
+    const ask = (handle: WorkflowHandle) => handle.executeUpdate<OpenedSession, []>(OPENED_UPDATE);
+    return await this.update('opened', id, ask, timeoutMs, () => {
       throw completed('opened', id);
     });
   }
@@ -90,7 +90,9 @@ export class SessionsClient {
       if (refused === undefined) return { result };
       throw new LongshoreError(refused.code, refused.message, { op: 'complete', key: id });
     };
-    return await this.update('complete', id, [COMPLETE_UPDATE, [ask]], timeoutMs, ended);
+    const asking = (handle: WorkflowHandle) =>
+      handle.executeUpdate<CompletionAnswer, [CompleteAsk]>(COMPLETE_UPDATE, { args: [ask] });
+    return await this.update('complete', id, asking, timeoutMs, ended);
   }
 
   /**
@@ -126,17 +128,16 @@ export class SessionsClient {
   }
 
   /** `ended` makes an answer of the result of a session that was complete before it could be asked. */
-  private async update<Answer, Args extends unknown[]>(
+  private async update<Answer>(
     op: string,
     id: string,
-    [name, args]: [name: string, args: Args],
+    ask: (handle: WorkflowHandle) => Promise<Answer>,
     timeoutMs: number,
     ended: (result: UploadResult) => Answer,
   ): Promise<Answer> {
     return await this.within(timeoutMs, async () => {
       try {
-        const options = { args } as unknown as WorkflowUpdateOptions & { args: Args };
-        return await this.speak(op, id, (handle) => handle.executeUpdate<Answer, Args>(name, options));
+        return await this.speak(op, id, ask);
       } catch (error) {
         if (error instanceof WorkflowUpdateFailedError) throw refusal(op, id, error);
         if (!(error instanceof LongshoreError) || error.code !== 'NotRunning') throw error;

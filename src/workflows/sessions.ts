@@ -90,7 +90,8 @@ export class ClientUpload extends ObjectUpload {
       this.over = { result };
       return result;
     } catch (error) {
-      this.over = { failure: failureOf(error) };
+      const cancelled = view('Cancelled', `the session ${this.input.id} was cancelled`);
+      this.over = { failure: isCancellation(error) ? cancelled : failureOf(error) };
       throw error;
     } finally {
       // Whoever waits for an answer gets it before the run closes.

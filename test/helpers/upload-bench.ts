@@ -10,13 +10,20 @@ import { CancelledFailure, Context } from '@temporalio/activity';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { Worker, type NativeConnection } from '@temporalio/worker';
 import type { OrchestrationActivities } from '../../src/activities/catalog.js';
+import type { SessionActivities, SessionCatalogActivities } from '../../src/activities/sessions.js';
 import type { TransferActivities } from '../../src/activities/uploads.js';
 import { ERRORS, type ErrorCode } from '../../src/core/errors.js';
 import { uploadWorkflowId } from '../../src/core/ids.js';
 import { MiB } from '../../src/core/limits.js';
 import { planParts, planWindows } from '../../src/core/part-plan.js';
 import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
-import type { Source, UploadObjectInput, UploadReport, UploadResult } from '../../src/core/uploads.js';
+import type {
+  ClientSource,
+  Source,
+  UploadObjectInput,
+  UploadReport,
+  UploadResult,
+} from '../../src/core/uploads.js';
 import type { Inspection, StoredObject, WindowResult } from '../../src/core/upload-steps.js';
 import { eventually } from './wait.js';
 
@@ -33,12 +40,17 @@ export interface RunningBenchWorker {
 
 const PART = 8 * MiB;
 
+type BenchActivities = TransferActivities &
+  OrchestrationActivities &
+  SessionActivities &
+  SessionCatalogActivities;
+
 export class Bench {
   readonly reports: UploadReport[] = [];
   readonly calls: string[] = [];
   parts = 300;
   source: Source = { kind: 'object', bucket: 'from', key: 'k' };
-  transfer: Partial<TransferActivities & OrchestrationActivities> = {};
+  transfer: Partial<BenchActivities> = {};
 
   constructor(
     readonly env: BenchServer,
@@ -56,6 +68,8 @@ export class Bench {
 
   inspection(): Inspection {
     const size = this.parts * PART - 1;
+    const { source } = this;
+    if (source.kind === 'client') return sessionInspection(source, size);
     return {
       source: { kind: 'object', bucket: 'from', key: 'k', size, etag: '"e"', crc32: null, serverSide: false },
       plan: {
@@ -70,8 +84,8 @@ export class Bench {
     };
   }
 
-  activities(): TransferActivities & OrchestrationActivities {
-    const whole: TransferActivities & OrchestrationActivities = {
+  activities(): BenchActivities {
+    const whole: BenchActivities = {
       ping: () => Promise.resolve(),
       inspectSource: () => Promise.resolve(this.inspection()),
       createMultipartUpload: ({ token }) =>
@@ -90,6 +104,9 @@ export class Bench {
       requestCancellation: async ({ workflowId, runId }) => {
         await this.env.client.workflow.getHandle(workflowId, runId).cancel();
       },
+      openSession: ({ runGeneration }) => Promise.resolve({ generation: runGeneration }),
+      lifeLeft: () => Promise.resolve(0),
+      completeSession: ({ created }) => Promise.resolve({ stored: stored(7, created.token), parts: 3 }),
       ...this.transfer,
     };
     return Object.fromEntries(
@@ -100,7 +117,7 @@ export class Bench {
           return (activity as (...args: never[]) => Promise<unknown>)(...args);
         },
       ]),
-    ) as unknown as TransferActivities & OrchestrationActivities;
+    ) as unknown as BenchActivities;
   }
 
   /** Queues have fixed names, so a bench has them to itself while it runs. */
@@ -150,6 +167,23 @@ export class Bench {
   states(): string[] {
     return this.reports.map((report) => report.state);
   }
+}
+
+/** A session of a minute. */
+export function sessionSource(change: Partial<ClientSource> = {}): ClientSource {
+  return { kind: 'client', name: 'a.bin', nodeId: 'node-1', mode: 'chunks', ttlMs: 60_000, ...change };
+}
+
+function sessionInspection(source: ClientSource, size: number): Inspection {
+  return {
+    source: { ...source, size },
+    plan: {
+      ...{ kind: 'parts', mode: 'sequential', windows: [], windowsAtOnce: 0 },
+      parts: planParts(size, PART),
+    },
+    options: { contentType: 'a/b', checksum: true, concurrency: 4 },
+    maxGenerations: 3,
+  };
 }
 
 export function windowResult(

@@ -4,7 +4,7 @@ import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
 import { catalogError } from './errors.js';
 import { LongshoreError } from '../../core/errors.js';
 
-export type { Pool } from 'pg';
+export type { Pool, PoolClient } from 'pg';
 export { catalogError } from './errors.js';
 
 export interface Statement {

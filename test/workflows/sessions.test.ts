@@ -1,0 +1,302 @@
+/** A session's workflow on its own, on the dev server: what it does with what its client and its activities say. */
+import { CancelledFailure } from '@temporalio/activity';
+import { WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  begunSignal,
+  COMPLETE_UPDATE,
+  lostSignal,
+  OPENED_UPDATE,
+  type CompleteAsk,
+  type CompleteSessionInput,
+  type CompletionAnswer,
+  type Incomplete,
+  type OpenedSession,
+  type OpenSessionInput,
+} from '../../src/core/sessions.js';
+import { cancelSignal, pauseSignal, resumeSignal } from '../../src/core/uploads.js';
+import type { CreateInput } from '../../src/core/upload-steps.js';
+import { testNamespace, workflowBundle, type TestNamespace } from '../helpers/temporal.js';
+import {
+  Bench,
+  failing,
+  failureOf,
+  sessionSource,
+  stored,
+  until,
+  untilStopped,
+  windowResult,
+  type BenchServer,
+} from '../helpers/upload-bench.js';
+
+let temporal: TestNamespace;
+let env: BenchServer;
+
+beforeAll(async () => {
+  temporal = await testNamespace();
+  const { client, namespace } = temporal;
+  env = {
+    client,
+    namespace,
+    nativeConnection: await temporal.nativeConnection(),
+    bundle: await workflowBundle(),
+  };
+});
+afterAll(() => temporal.close());
+
+const opened = (handle: WorkflowHandle): Promise<OpenedSession> =>
+  handle.executeUpdate<OpenedSession, []>(OPENED_UPDATE);
+const complete = (handle: WorkflowHandle, ask: CompleteAsk = {}): Promise<CompletionAnswer> =>
+  handle.executeUpdate<CompletionAnswer, [CompleteAsk]>(COMPLETE_UPDATE, { args: [ask] });
+const missing: Incomplete = { missing: [1], missingCount: 1, surplus: [], message: 'missing: 1' };
+
+async function refusalOf(answer: Promise<unknown>): Promise<unknown> {
+  const error: unknown = await answer.then(
+    (value) => {
+      throw new Error(`it was to be refused, but answered ${JSON.stringify(value)}`);
+    },
+    (caught: unknown) => caught,
+  );
+  return error instanceof WorkflowUpdateFailedError ? error.cause : error;
+}
+
+function sessionBench(change: Parameters<typeof sessionSource>[0] = {}): Bench {
+  const bench = new Bench(env);
+  bench.source = sessionSource(change);
+  return bench;
+}
+
+describe('a session of chunks', () => {
+  it('is opened with what was created, hears of the first chunk, and is complete when it is asked to be', async () => {
+    const bench = sessionBench();
+    let opening: OpenSessionInput | undefined;
+    let completing: CompleteSessionInput | undefined;
+    bench.transfer.openSession = (input) => {
+      opening = input;
+      return Promise.resolve({ generation: 41 });
+    };
+    bench.transfer.completeSession = (input) => {
+      completing = input;
+      return Promise.resolve({ stored: stored(7, input.created.token), parts: 3 });
+    };
+    await bench.run(async (handle) => {
+      const open = await opened(handle);
+      expect(open).toMatchObject({ generation: 41, chunkSize: 8 * 2 ** 20 });
+      expect(open.s3UploadId).toBe(`mpu-${open.token.nonce}`);
+      expect(opening).toMatchObject({ s3UploadId: open.s3UploadId, token: open.token, runGeneration: 1 });
+      await handle.signal(begunSignal);
+      await until(() => expect(bench.states()).toContain('UPLOADING'));
+      const answer = await complete(handle, { chunks: 3 });
+      const result = await handle.result();
+      expect(answer).toEqual({ result });
+      expect(result).toMatchObject({ size: 7, parts: 3, generations: 1, verification: 'full' });
+      expect(completing).toMatchObject({ generation: 41, ask: { chunks: 3 }, again: false });
+    });
+    expect(bench.states().filter((state, at, all) => state !== all[at - 1])).toEqual([
+      'PENDING',
+      'UPLOADING',
+      'COMPLETED',
+    ]);
+    expect(bench.calls).not.toContain('abortMultipartUpload');
+    expect(bench.calls).not.toContain('uploadParts');
+  });
+
+  it('says what is missing and goes on; what contradicts it is refused, and it goes on too', async () => {
+    const bench = sessionBench();
+    const answers: (() => ReturnType<NonNullable<typeof bench.transfer.completeSession>>)[] = [
+      () => Promise.resolve({ incomplete: missing }),
+      () => Promise.resolve({ refused: { code: 'SizeMismatch', message: '6 bytes, not 7', hint: '' } }),
+    ];
+    const again: boolean[] = [];
+    bench.transfer.completeSession = ({ created, ...input }) => {
+      again.push(input.again);
+      return answers.shift()?.() ?? Promise.resolve({ stored: stored(7, created.token), parts: 3 });
+    };
+    await bench.run(async (handle) => {
+      expect(await complete(handle)).toEqual({ incomplete: missing });
+      expect(await refusalOf(complete(handle, { size: 7 }))).toMatchObject({ type: 'SizeMismatch' });
+      expect(await refusalOf(complete(handle, { size: -1 }))).toMatchObject({ type: 'InvalidInput' });
+      expect(await complete(handle)).toHaveProperty('result');
+      await handle.result();
+    });
+    expect(again).toEqual([false, true, true]);
+  });
+
+  it('does once what is asked many times at once', async () => {
+    const bench = sessionBench();
+    let letGo = (): void => undefined;
+    const held = new Promise<void>((resolve) => (letGo = resolve));
+    bench.transfer.completeSession = async ({ created }) => {
+      await held;
+      return { stored: stored(7, created.token), parts: 3 };
+    };
+    await bench.run(async (handle) => {
+      const asks = [complete(handle), complete(handle), complete(handle, { chunks: 3 }), complete(handle)];
+      await until(() => expect(bench.calls).toContain('completeSession'));
+      letGo();
+      const result = await handle.result();
+      expect(await Promise.all(asks)).toEqual(asks.map(() => ({ result })));
+    });
+    expect(bench.calls.filter((call) => call === 'completeSession')).toHaveLength(1);
+  });
+
+  it('tells whoever contradicts what was completed meanwhile', async () => {
+    const bench = sessionBench();
+    let letGo = (): void => undefined;
+    const held = new Promise<void>((resolve) => (letGo = resolve));
+    bench.transfer.completeSession = async ({ created }) => {
+      await held;
+      return { stored: stored(7, created.token), parts: 3 };
+    };
+    await bench.run(async (handle) => {
+      const first = complete(handle);
+      await until(() => expect(bench.calls).toContain('completeSession'));
+      const other = refusalOf(complete(handle, { size: 8 }));
+      await until(async () => {
+        const { events = [] } = await handle.fetchHistory();
+        const accepted = events?.filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes);
+        expect(accepted).toHaveLength(2);
+      });
+      letGo();
+      expect(await first).toHaveProperty('result');
+      expect(await other).toMatchObject({ type: 'SizeMismatch' });
+      await handle.result();
+    });
+  });
+
+  it('begins afresh when its multipart upload is lost, and asks for everything again', async () => {
+    const bench = sessionBench();
+    const creates: CreateInput[] = [];
+    bench.transfer.createMultipartUpload = (input) => {
+      creates.push(input);
+      return Promise.resolve({ s3UploadId: `mpu-${creates.length}`, token: input.token, before: 'absent' });
+    };
+    await bench.run(async (handle) => {
+      const first = await opened(handle);
+      await handle.signal(lostSignal, first.generation);
+      await until(async () => expect((await opened(handle)).generation).toBe(2));
+      // Late news of the first one changes nothing.
+      await handle.signal(lostSignal, first.generation);
+      const second = await opened(handle);
+      expect(second).toMatchObject({ s3UploadId: 'mpu-2', generation: 2 });
+      expect(second.token.nonce).not.toBe(first.token.nonce);
+      expect(await complete(handle)).toMatchObject({ result: { generations: 2 } });
+      await handle.result();
+    });
+    expect(creates).toHaveLength(2);
+    expect(creates[1]?.lost).toMatchObject({ completing: false });
+    expect(bench.calls.filter((call) => call === 'abortMultipartUpload')).toHaveLength(1);
+  });
+
+  it('does not begin afresh for ever', async () => {
+    const bench = sessionBench();
+    bench.transfer.completeSession = () => failing('NoSuchUpload');
+    await bench.run(async (handle) => {
+      expect(await refusalOf(complete(handle))).toMatchObject({ type: 'NoSuchUpload' });
+      expect(await failureOf(handle)).toMatchObject({ type: 'NoSuchUpload' });
+    });
+    expect(bench.calls.filter((call) => call === 'createMultipartUpload')).toHaveLength(3);
+    expect(bench.states().at(-1)).toBe('FAILED');
+  });
+
+  it('says at once why it never opened', async () => {
+    const bench = sessionBench();
+    bench.transfer.createMultipartUpload = () => failing('NoSuchBucket');
+    await bench.run(async (handle) => {
+      expect(await refusalOf(opened(handle))).toMatchObject({ type: 'NoSuchBucket' });
+      expect(await failureOf(handle)).toMatchObject({ type: 'NoSuchBucket' });
+    });
+  });
+
+  it.each(['by signal', 'by Temporal'])('cancelled %s it aborts, and tells who waits', async (how) => {
+    const bench = sessionBench();
+    bench.transfer.completeSession = async () => {
+      await untilStopped(windowResult({ first: 1, last: 1 }));
+      throw new CancelledFailure('stopped');
+    };
+    await bench.run(async (handle) => {
+      await opened(handle);
+      const waiting = refusalOf(complete(handle));
+      await until(() => expect(bench.calls).toContain('completeSession'));
+      await (how === 'by signal' ? handle.signal(cancelSignal) : handle.cancel());
+      expect(await waiting).toMatchObject({ type: 'Cancelled' });
+      expect(await failureOf(handle)).toBeInstanceOf(CancelledFailure);
+    });
+    expect(bench.states().at(-1)).toBe('CANCELLED');
+    expect(bench.calls).toContain('abortMultipartUpload');
+  });
+
+  it('is complete when the cancel came too late', async () => {
+    const bench = sessionBench();
+    bench.transfer.completeSession = async () => {
+      await untilStopped(windowResult({ first: 1, last: 1 }));
+      throw new CancelledFailure('stopped');
+    };
+    bench.transfer.settleObject = ({ token }) => Promise.resolve(stored(7, token));
+    await bench.run(async (handle) => {
+      const waiting = complete(handle);
+      await until(() => expect(bench.calls).toContain('completeSession'));
+      await handle.signal(cancelSignal);
+      expect(await waiting).toMatchObject({ result: { size: 7 } });
+      expect(await handle.result()).toMatchObject({ size: 7 });
+    });
+    expect(bench.states().at(-1)).toBe('COMPLETED');
+  });
+
+  it('is complete only once it is resumed, if it was paused', async () => {
+    const bench = sessionBench();
+    await bench.run(async (handle) => {
+      await opened(handle);
+      await handle.signal(pauseSignal);
+      const waiting = complete(handle);
+      await until(() => expect(bench.states()).toContain('PAUSED'));
+      await handle.signal(resumeSignal);
+      expect(await waiting).toHaveProperty('result');
+      await handle.result();
+    });
+  });
+});
+
+describe('a session of a whole object', () => {
+  it('begins no multipart upload, and finds the object by itself', async () => {
+    const bench = sessionBench({ mode: 'whole' });
+    let there = false;
+    bench.transfer.settleObject = ({ token }) => Promise.resolve(there ? stored(7, token) : null);
+    bench.transfer.verifyObject = ({ stored: { etag, size, crc32 } }) => {
+      expect(crc32).toBeUndefined();
+      return Promise.resolve({ verification: 'size', etag, size });
+    };
+    await bench.run(async (handle) => {
+      expect(await opened(handle)).toMatchObject({ s3UploadId: null, generation: 1 });
+      expect(await complete(handle)).toMatchObject({ incomplete: { missing: [0], missingCount: 1 } });
+      there = true;
+      expect(await handle.result()).toMatchObject({ size: 7, parts: 1, verification: 'size' });
+    });
+    expect(bench.calls).not.toContain('createMultipartUpload');
+    expect(bench.states().at(-1)).toBe('COMPLETED');
+  });
+
+  it('vouches for a checksum that its client names, and refuses another', async () => {
+    const bench = sessionBench({ mode: 'whole' });
+    bench.transfer.settleObject = ({ token }) => Promise.resolve(stored(7, token));
+    await bench.run(async (handle) => {
+      const other = refusalOf(complete(handle, { checksum: 'crc32:BBBBBB==' }));
+      expect(await other).toMatchObject({ type: 'VerificationFailed' });
+      expect(await complete(handle, { checksum: 'crc32:AAAAAA==' })).toMatchObject({
+        result: { checksum: 'crc32:AAAAAA==', verification: 'full' },
+      });
+      await handle.result();
+    });
+  });
+
+  it('is complete, not cancelled, when the object was there already', async () => {
+    const bench = sessionBench({ mode: 'whole' });
+    let looks = 0;
+    bench.transfer.settleObject = ({ token }) => Promise.resolve(looks++ === 0 ? stored(7, token) : null);
+    await bench.run(async (handle) => {
+      await opened(handle);
+      await handle.signal(cancelSignal);
+      expect(await handle.result()).toMatchObject({ size: 7 });
+    });
+  });
+});
