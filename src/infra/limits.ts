@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { dropLease, renewLease } from './catalog/leases.js';
 import type { Pool } from './catalog/pool.js';
 import { createBucket, type TokenBucket } from './token-bucket.js';
-import type { Body } from './s3/store.js';
+import type { Body, OnceBody } from './s3/store.js';
 
 /** What one activity holds of a job's limits, from its beginning to its end. */
 export interface Lease {
@@ -176,6 +176,8 @@ class Member implements Lease {
   }
 
   pace(body: Body, signal: AbortSignal): Body {
+    // What comes once comes from a client, and belongs to no job.
+    if ('once' in body) return body;
     if (body.length === 0 || (this.bucket.rate === Infinity && body.length <= SOON_THROUGH)) return body;
     return {
       length: body.length,
@@ -188,7 +190,7 @@ class Member implements Lease {
     return Promise.resolve();
   }
 
-  async *#pieces(body: Body, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *#pieces(body: Exclude<Body, OnceBody>, signal: AbortSignal): AsyncGenerator<Buffer> {
     for await (const chunk of Buffer.isBuffer(body) ? [body] : (body.open() as AsyncIterable<Buffer>)) {
       for (let at = 0; at < chunk.length;) {
         const piece = chunk.subarray(at, at + this.#pieceSize());

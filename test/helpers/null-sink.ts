@@ -320,18 +320,33 @@ function attributesOf({ headers }: IncomingMessage): Record<string, string> {
 }
 
 async function receive(request: IncomingMessage): Promise<SunkPart> {
-  const received = await discard(request);
+  const trailed = request.headers['x-amz-trailer'] !== undefined;
+  const { bytes: received, end } = await endOf(request, trailed ? TRAILER_BYTES : 0);
   // A body that is signed chunk by chunk has more bytes than it carries.
   const size = Number(request.headers['x-amz-decoded-content-length'] ?? received);
-  const header = request.headers['x-amz-checksum-crc32'];
+  const header = trailed
+    ? /\r\nx-amz-checksum-crc32:([A-Za-z0-9+/]{6}==)\r\n\r\n$/.exec(end)?.[1]
+    : request.headers['x-amz-checksum-crc32'];
   const crc32 = typeof header === 'string' ? header : undefined;
+  if (trailed && crc32 === undefined) throw new Refusal(400, 'MalformedTrailerError');
   return { size, crc32, etag: `"${randomUUID().replaceAll('-', '')}"` };
 }
 
+const TRAILER_BYTES = 64;
+
 async function discard(request: IncomingMessage): Promise<number> {
+  return (await endOf(request, 0)).bytes;
+}
+
+/** How many bytes came, and the last few of them. */
+async function endOf(request: IncomingMessage, keep: number): Promise<{ bytes: number; end: string }> {
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) bytes += chunk.length;
-  return bytes;
+  let end = '';
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (keep > 0) end = (end + chunk.subarray(-keep).toString('latin1')).slice(-keep);
+  }
+  return { bytes, end };
 }
 
 async function collect(request: IncomingMessage): Promise<Buffer> {

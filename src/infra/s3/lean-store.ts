@@ -5,17 +5,21 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { LongshoreError } from '../../core/errors.js';
+import { createBufferPool } from '../buffers.js';
 import { createAddressing, encodeComponent } from './addressing.js';
 import type { AdaptiveLimiter } from './aimd.js';
 import { attributeHeaders, demandEncryption } from './attributes.js';
 import type { CredentialSource } from './credentials.js';
+import { keyHeaders } from './customer-keys.js';
 import { createLeanHttp } from './lean-http.js';
 import type { LeanAnswer } from './lean-http.js';
+import { framed, framedLength, isOnce, TRAILING_PAYLOAD, trailingHeaders } from './once.js';
+import { ONCE_BUDGET, passingOn } from './once-store.js';
 import { explainingResets } from './resets.js';
 import { answerError, networkError, readErrorDocument, s3Name } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
 import { UNSIGNED_PAYLOAD, createSigner } from './sigv4.js';
-import type { Body, ObjectStore, PartAnswer, PutAnswer, StoreConfig } from './store.js';
+import type { Body, ObjectStore, OnceBody, PartAnswer, PutAnswer, StoreConfig } from './store.js';
 
 export interface LeanOptions {
   credentials: CredentialSource;
@@ -37,12 +41,16 @@ export function createLeanStore(
 ): ObjectStore {
   const wire = createWire(config, credentials);
   const send = (call: Call, signal: AbortSignal) => limiter.run(() => wire.send(call, signal), signal);
-  return explainingResets({
+  const store = explainingResets({
     ...sdk,
     async putObject(request, signal): Promise<PutAnswer> {
       if (!isPlainBucket(request.bucket)) return limiter.run(() => sdk.putObject(request, signal), signal);
       const site: CallSite = { op: 'PutObject', bucket: request.bucket, key: request.key };
-      const headers = { ...attributeHeaders(site, request), ...checksumHeader(request.crc32) };
+      const headers = {
+        ...attributeHeaders(site, request),
+        ...keyHeaders(request),
+        ...checksumHeader(request.crc32),
+      };
       if (request.ifNoneMatch !== undefined) headers['if-none-match'] = request.ifNoneMatch;
       const answer = await send(
         { ...site, key: request.key, query: '', headers, body: request.body },
@@ -51,13 +59,16 @@ export function createLeanStore(
       demandEncryption(site, request.encryption, {
         algorithm: header(answer, 'x-amz-server-side-encryption'),
         kmsKeyId: header(answer, 'x-amz-server-side-encryption-aws-kms-key-id'),
+        customerAlgorithm: header(answer, 'x-amz-server-side-encryption-customer-algorithm'),
+        customerKeyMd5: header(answer, 'x-amz-server-side-encryption-customer-key-md5'),
       });
       const versionId = header(answer, 'x-amz-version-id');
+      const answered = header(answer, 'x-amz-checksum-crc32');
       return {
         etag: etagOf(site, answer),
         ...(versionId === undefined ? {} : { versionId }),
-        checksumAccepted:
-          request.crc32 !== undefined && header(answer, 'x-amz-checksum-crc32') === request.crc32,
+        checksumAccepted: request.crc32 !== undefined && answered === request.crc32,
+        ...(answered === undefined ? {} : { crc32: answered }),
       };
     },
     async uploadPart(request, signal): Promise<PartAnswer> {
@@ -65,7 +76,8 @@ export function createLeanStore(
       const { bucket, key, body, crc32, partNumber, s3UploadId } = request;
       const site: CallSite = { op: 'UploadPart', bucket, key };
       const query = `partNumber=${partNumber}&uploadId=${encodeComponent(s3UploadId)}`;
-      const answer = await send({ ...site, key, query, headers: checksumHeader(crc32), body }, signal);
+      const headers = { ...keyHeaders(request), ...checksumHeader(crc32) };
+      const answer = await send({ ...site, key, query, headers, body }, signal);
       const answered = header(answer, 'x-amz-checksum-crc32');
       return { etag: etagOf(site, answer), ...(answered === undefined ? {} : { crc32: answered }) };
     },
@@ -74,6 +86,7 @@ export function createLeanStore(
       sdk.close();
     },
   });
+  return passingOn(store, createBufferPool(ONCE_BUDGET), wire.trusted);
 }
 
 /** Access points and directory buckets have addresses and sessions of their own, which the SDK knows. */
@@ -97,6 +110,8 @@ function etagOf(site: CallSite, answer: LeanAnswer): string {
 }
 
 interface Wire {
+  /** Bodies may pass unsigned. */
+  readonly trusted: boolean;
   /** A success, or a LongshoreError; an abort gives the signal's reason. */
   send(call: Call, signal: AbortSignal): Promise<LeanAnswer>;
   close(): void;
@@ -111,31 +126,45 @@ function createWire(config: StoreConfig, credentials: CredentialSource): Wire {
   const once = async (call: Call, signal: AbortSignal, forceRefresh: boolean): Promise<LeanAnswer> => {
     const { origin, host, path } = addressing.of(call);
     const keys = await credentials(forceRefresh ? { forceRefresh } : {});
-    const payloadHash = addressing.trusted ? UNSIGNED_PAYLOAD : await hashBody(call.body);
+    const { payloadHash, length, framing } = isOnce(call.body)
+      ? {
+          payloadHash: TRAILING_PAYLOAD,
+          length: framedLength(call.body.length),
+          framing: trailingHeaders(call.body.length),
+        }
+      : {
+          payloadHash: addressing.trusted ? UNSIGNED_PAYLOAD : await hashBody(call.body),
+          length: call.body.length,
+          framing: {},
+        };
     signal.throwIfAborted();
     const now = new Date(Date.now() + clockOffsetMs);
     const signable = {
       method: 'PUT',
       path,
       query: call.query,
-      headers: { ...call.headers, host },
+      headers: { ...call.headers, ...framing, host },
       payloadHash,
     };
-    const headers = { ...signer(signable, keys, now), 'content-length': String(call.body.length) };
+    const headers = { ...signer(signable, keys, now), 'content-length': String(length) };
     const target = call.query === '' ? path : `${path}?${call.query}`;
     return exchange(call, (body) => http.put({ origin, path: target, headers, body }, signal), signal);
   };
 
   return {
+    trusted: addressing.trusted,
     async send(call, signal) {
       let answer = await once(call, signal, false);
       let failure = failureOf(answer);
       if (failure?.code === 'RequestTimeTooSkewed' || failure?.code === 'RequestInTheFuture') {
         const theirs = Date.parse(header(answer, 'date') ?? '');
         if (!Number.isNaN(theirs)) clockOffsetMs = theirs - Date.now();
+        mustBeRepeatable(call, 'the clock was wrong');
         answer = await once(call, signal, false);
         failure = failureOf(answer);
       } else if (failure?.code === 'ExpiredToken') {
+        if (isOnce(call.body)) await credentials({ forceRefresh: true });
+        mustBeRepeatable(call, 'the credentials had expired');
         answer = await once(call, signal, true);
         failure = failureOf(answer);
       }
@@ -146,6 +175,15 @@ function createWire(config: StoreConfig, credentials: CredentialSource): Wire {
   };
 }
 
+/** What was wrong is right now, but the body is gone. */
+function mustBeRepeatable(call: Call, what: string): void {
+  if (!isOnce(call.body)) return;
+  throw new LongshoreError('S3Unavailable', `${call.op} ${s3Name(call)}: ${what}; send it again`, {
+    op: call.op,
+    key: s3Name(call),
+  });
+}
+
 /** Sends the body, and tells a failure of the body's own stream from one of the network. */
 async function exchange(
   call: Call,
@@ -153,7 +191,11 @@ async function exchange(
   signal: AbortSignal,
 ): Promise<LeanAnswer> {
   let broken: Error | undefined;
-  const body = Buffer.isBuffer(call.body) ? call.body : call.body.open();
+  const body = Buffer.isBuffer(call.body)
+    ? call.body
+    : isOnce(call.body)
+      ? framed(call.body)
+      : call.body.open();
   if (!Buffer.isBuffer(body)) body.once('error', (error) => (broken = error));
   try {
     return await put(body);
@@ -165,7 +207,8 @@ async function exchange(
       const message = `${call.op} ${s3Name(call)}: the source ended at another length than ${call.body.length} bytes`;
       throw new LongshoreError('SourceChanged', message, { op: call.op, key: s3Name(call), cause: error });
     }
-    if (broken !== undefined && broken === error) {
+    // A body that comes only once names its own failures; any other is the connection's.
+    if (broken !== undefined && broken === error && !isOnce(call.body)) {
       const message = `${call.op} ${s3Name(call)}: the source failed while it was sent (${broken.message})`;
       throw new LongshoreError('SourceUnavailable', message, {
         op: call.op,
@@ -186,7 +229,7 @@ function failureOf(
   return { status: answer.status, ...document };
 }
 
-async function hashBody(body: Body): Promise<string> {
+async function hashBody(body: Exclude<Body, OnceBody>): Promise<string> {
   const hash = createHash('sha256');
   if (Buffer.isBuffer(body)) return hash.update(body).digest('hex');
   for await (const chunk of body.open()) hash.update(chunk as Buffer);

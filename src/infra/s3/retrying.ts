@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LongshoreError } from '../../core/errors.js';
+import { isOnce } from './once.js';
 import type { ObjectStore } from './store.js';
 
 export interface RetryOptions {
@@ -50,11 +51,21 @@ export function retrying(store: ObjectStore, options?: RetryOptions): ObjectStor
   return {
     ...store,
     headObject: (ref, signal) => withRetries(() => store.headObject(ref, signal), signal, options),
-    putObject: (request, signal) => withRetries(() => store.putObject(request, signal), signal, options),
-    uploadPart: (request, signal) => withRetries(() => store.uploadPart(request, signal), signal, options),
+    putObject: (request, signal) =>
+      isOnce(request.body)
+        ? store.putObject(request, signal)
+        : withRetries(() => store.putObject(request, signal), signal, options),
+    uploadPart: (request, signal) =>
+      isOnce(request.body)
+        ? store.uploadPart(request, signal)
+        : withRetries(() => store.uploadPart(request, signal), signal, options),
     uploadPartCopy: (request, signal) =>
       withRetries(() => store.uploadPartCopy(request, signal), signal, options),
     listParts: (request, signal) => withRetries(() => store.listParts(request, signal), signal, options),
+    listUploadsPage: (request, signal) =>
+      withRetries(() => store.listUploadsPage(request, signal), signal, options),
+    listVersions: (request, signal) =>
+      withRetries(() => store.listVersions(request, signal), signal, options),
     listObjects: (request, signal) => withRetries(() => store.listObjects(request, signal), signal, options),
     deleteObjects: (request, signal) =>
       withRetries(() => store.deleteObjects(request, signal), signal, options),

@@ -1,4 +1,5 @@
 /** ObjectStore on client-s3: every call of the contract, and the reference that the lean path is held against. */
+import type { Readable } from 'node:stream';
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -10,10 +11,14 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import type { BucketLocationConstraint, CompleteMultipartUploadCommandOutput } from '@aws-sdk/client-s3';
-import { attributeFields, demandEncryption } from './attributes.js';
+import { attributeFields, demandEncryption, encryptionAnswer, isSilent } from './attributes.js';
 import type { EncryptionAnswer } from './attributes.js';
+import { createBufferPool } from '../buffers.js';
 import { createCredentialSource } from './credentials.js';
 import type { CredentialSource } from './credentials.js';
+import { keyFields } from './customer-keys.js';
+import { buffering, ONCE_BUDGET } from './once-store.js';
+import { isOnce } from './once.js';
 import { explainingResets } from './resets.js';
 import type { CallSite } from './s3-errors.js';
 import { calling, createSdkClient, hasCode, required } from './sdk-client.js';
@@ -21,6 +26,8 @@ import type { SdkContext } from './sdk-client.js';
 import { copyCalls } from './sdk-copies.js';
 import { manyCalls } from './sdk-many.js';
 import { readCalls } from './sdk-reads.js';
+import { uploadListCalls } from './sdk-uploads.js';
+import { versionCalls } from './sdk-versions.js';
 import type { Body, CompleteRequest, ObjectStore, StoreConfig, UploadRef } from './store.js';
 
 /** `credentials` is given when they are shared with the lean path. */
@@ -34,8 +41,10 @@ export function createSdkStore(
     run: (site, signal, call) => calling(site, signal, credentials, call),
   };
   const writes = writeCalls(context);
-  return explainingResets({
+  const store = explainingResets({
     ...readCalls(context),
+    ...uploadListCalls(context),
+    ...versionCalls(context),
     ...copyCalls(context),
     ...writes,
     ...manyCalls(context, (ref, signal) => writes.deleteObject(ref, signal)),
@@ -43,6 +52,7 @@ export function createSdkStore(
     ...bucketCalls(context, config.region),
     close: () => client.destroy(),
   });
+  return buffering(store, createBufferPool(ONCE_BUDGET));
 }
 
 function writeCalls({ client, run }: SdkContext): Pick<ObjectStore, 'putObject' | 'deleteObject'> {
@@ -57,15 +67,13 @@ function writeCalls({ client, run }: SdkContext): Pick<ObjectStore, 'putObject' 
           Key: key,
           ...bodyFields(body),
           ...fields,
+          ...keyFields(request),
           ChecksumCRC32: crc32,
           IfNoneMatch: ifNoneMatch,
         });
         return client.send(command, { abortSignal: signal });
       });
-      demandEncryption(site, request.encryption, {
-        algorithm: answer.ServerSideEncryption,
-        kmsKeyId: answer.SSEKMSKeyId,
-      });
+      demandEncryption(site, request.encryption, encryptionAnswer(answer));
       return {
         etag: required(site, 'ETag', answer.ETag),
         ...(answer.VersionId === undefined ? {} : { versionId: answer.VersionId }),
@@ -103,6 +111,7 @@ function multipartCalls(context: SdkContext): MultipartCalls {
           UploadId: s3UploadId,
           PartNumber: partNumber,
           ...bodyFields(body),
+          ...keyFields(request),
           ChecksumCRC32: crc32,
         });
         return client.send(command, { abortSignal: signal });
@@ -139,19 +148,20 @@ function createCall(
       Bucket: bucket,
       Key: key,
       ...attributeFields(site, request),
+      ...keyFields(request),
       ...(checksum ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
     });
     const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
     const s3UploadId = required(site, 'UploadId', answer.UploadId);
-    const upload = { bucket, key, s3UploadId };
+    const { customerKey } = request;
+    const upload = { bucket, key, s3UploadId, ...(customerKey === undefined ? {} : { customerKey }) };
     if (encryption !== undefined) {
       try {
-        const said = { algorithm: answer.ServerSideEncryption, kmsKeyId: answer.SSEKMSKeyId };
-        const silent = said.algorithm === undefined;
+        const said = encryptionAnswer(answer);
         demandEncryption(
           site,
           encryption,
-          silent ? await askByPart(context, { ...upload, checksum }, signal) : said,
+          isSilent(said) ? await askByPart(context, { ...upload, checksum }, signal) : said,
         );
       } catch (error) {
         // The caller may have given up already; what was begun is ended all the same, and the first error is told.
@@ -174,9 +184,10 @@ const ABORT_TIMEOUT_MS = 10_000;
  */
 async function askByPart(
   { client, run }: SdkContext,
-  { bucket, key, s3UploadId, checksum }: UploadRef & { checksum: boolean },
+  upload: UploadRef & { checksum: boolean },
   signal: AbortSignal,
 ): Promise<EncryptionAnswer> {
+  const { bucket, key, s3UploadId, checksum } = upload;
   const command = new UploadPartCommand({
     Bucket: bucket,
     Key: key,
@@ -184,11 +195,12 @@ async function askByPart(
     PartNumber: 1,
     Body: Buffer.alloc(0),
     ContentLength: 0,
+    ...keyFields(upload),
     ...(checksum ? { ChecksumCRC32: 'AAAAAA==' } : {}),
   });
   const site: CallSite = { op: 'UploadPart', bucket, key };
   const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));
-  return { algorithm: answer.ServerSideEncryption, kmsKeyId: answer.SSEKMSKeyId };
+  return encryptionAnswer(answer);
 }
 
 function abortCall({ client, run }: SdkContext): ObjectStore['abortMultipartUpload'] {
@@ -215,6 +227,7 @@ function completeCommand(request: CompleteRequest): CompleteMultipartUploadComma
       })),
     },
     ...(crc32 === undefined ? {} : { ChecksumCRC32: crc32, ChecksumType: 'FULL_OBJECT' }),
+    ...keyFields(request),
     IfNoneMatch: ifNoneMatch,
     MpuObjectSize: size,
   });
@@ -251,9 +264,7 @@ function bucketCalls(
   };
 }
 
-function bodyFields(body: Body): {
-  Body: Buffer | ReturnType<Exclude<Body, Buffer>['open']>;
-  ContentLength: number;
-} {
-  return { Body: Buffer.isBuffer(body) ? body : body.open(), ContentLength: body.length };
+function bodyFields(body: Body): { Body: Buffer | Readable; ContentLength: number } {
+  const stream = Buffer.isBuffer(body) ? body : isOnce(body) ? body.once : body.open();
+  return { Body: stream, ContentLength: body.length };
 }

@@ -7,11 +7,15 @@
  */
 import type { Readable } from 'node:stream';
 import type { LongshoreError } from '../../core/errors.js';
+import type { UploadMarker } from '../../core/maintenance.js';
 import type { Destination, Encryption } from '../../core/uploads.js';
 import type { KeyHolder, TruthToken } from '../../core/upload-steps.js';
+import type { CustomerKey } from '../keys/customer-key.js';
 
 export interface ObjectRef extends Destination {
   versionId?: string;
+  /** Of an object encrypted by SSE-C: every call on it needs the key. Goes over TLS or loopback only (InsecureTransport). */
+  customerKey?: CustomerKey;
 }
 
 /** What an object carries besides its bytes. */
@@ -24,8 +28,25 @@ export interface ObjectAttributes {
   encryption?: Encryption;
 }
 
-/** A request body: a Buffer, or for large parts a stream that can be made again, its length and CRC known first. */
-export type Body = Buffer | { length: number; open(): Readable };
+/**
+ * A request body: a Buffer; for large parts a stream that can be made again, its length and CRC known first; or one that
+ * comes only once.
+ */
+export type Body = Buffer | { length: number; open(): Readable } | OnceBody;
+
+/**
+ * A body that comes only once and is passed on as it comes: its CRC32 is computed on the way and follows the bytes. No call
+ * with such a body is repeated. After a failure `once` is paused, and its rest the caller's business. Throws ChunkDamaged
+ * when it has not `length` bytes.
+ */
+export interface OnceBody {
+  length: number;
+  once: Readable;
+  /** Sees each piece before it goes. */
+  watch?(piece: Buffer): void;
+  /** All bytes have gone, and the request has not ended: what this throws breaks it off, and the server keeps nothing. */
+  settle?(crc32: string): void;
+}
 
 export interface PutRequest extends ObjectRef, ObjectAttributes {
   body: Body;
@@ -39,6 +60,8 @@ export interface PutAnswer {
   versionId?: string;
   /** The server echoed our checksum: it looked at it. */
   checksumAccepted: boolean;
+  /** CRC32 as the server names it, base64. */
+  crc32?: string;
 }
 
 export interface PartAnswer {
@@ -80,13 +103,31 @@ export interface ObjectHead {
   crc32?: string;
   metadata: Record<string, string>;
   contentType?: string;
-  encryption?: Encryption;
+  cacheControl?: string;
+  encryption?: AppliedEncryption;
 }
+
+/** What a server says of an object at rest. */
+export type AppliedEncryption =
+  { type: 'SSE_S3' } | { type: 'SSE_KMS'; kmsKeyId?: string } | { type: 'SSE_C'; keyMd5?: string };
 
 export interface ListedObject {
   key: string;
   size: number;
   etag: string;
+}
+
+export interface ObjectVersion {
+  /** `null`, as a text, where the bucket has no versions. */
+  versionId: string;
+  /** Of a deletion `-`. */
+  etag: string;
+  size: number;
+  /** ISO 8601. */
+  lastModified: string;
+  latest: boolean;
+  /** It says that the object was deleted. */
+  deleted: boolean;
 }
 
 export interface ObjectPage {
@@ -102,8 +143,13 @@ export interface CopySource extends ObjectRef {
 }
 
 export interface ObjectStore {
-  /** undefined when nothing is at the key. Throws AccessDenied where the server does not say (403 without s3:ListBucket). */
+  /**
+   * undefined when nothing is at the key. Throws AccessDenied where the server does not say (403 without s3:ListBucket, and
+   * on some servers a wrong key), WrongCustomerKey when the object has an encryption that the request does not fit.
+   */
   headObject(ref: ObjectRef, signal: AbortSignal): Promise<ObjectHead | undefined>;
+  /** Tags of an object; none where the server has no tags. */
+  getTags(ref: ObjectRef, signal: AbortSignal): Promise<Record<string, string>>;
   /** Bytes [offset, offset+length) of an object whose ETag is still `ifMatch`; SourceChanged otherwise. */
   getObject(
     ref: ObjectRef & { ifMatch?: string; offset?: number; length?: number },
@@ -142,6 +188,19 @@ export interface ObjectStore {
     request: { bucket: string; prefix: string },
     signal: AbortSignal,
   ): Promise<{ key: string; s3UploadId: string; initiated: string }[]>;
+  /**
+   * A page of at most 1,000 of them, `after` the last of the page before; `next` is absent on the last page. MinIO lists
+   * a whole bucket from memory: what was begun before it was started shows only under its whole key.
+   */
+  listUploadsPage(
+    request: { bucket: string; prefix?: string; after?: UploadMarker },
+    signal: AbortSignal,
+  ): Promise<{ uploads: { key: string; s3UploadId: string; initiated: string }[]; next?: UploadMarker }>;
+  /** Versions of one object, newest first, at most 1,000 a page; `next` is the last version of the page before. */
+  listVersions(
+    request: { bucket: string; key: string; after?: string; max?: number },
+    signal: AbortSignal,
+  ): Promise<{ versions: ObjectVersion[]; next?: string }>;
   /** Throws S3Unavailable when a 200 carries no ETag. After success it answers the same, or NoSuchUpload: look for the token. */
   completeMultipartUpload(
     request: CompleteRequest,
@@ -181,9 +240,17 @@ export interface StoreConfig {
   profile?: string | undefined;
   /** Default: true when an endpoint is given. */
   forcePathStyle?: boolean | undefined;
+  /** S3 Transfer Acceleration; AWS only. */
+  accelerate?: boolean | undefined;
+  /** The names that answer over IPv6 too; AWS only. */
+  dualStack?: boolean | undefined;
+  /** Where those who are handed presigned requests reach the server; default: where we do. */
+  publicEndpoint?: string | undefined;
   maxConnections: number;
   connectTimeoutMs: number;
   socketTimeoutMs: number;
+  /** Certificates (PEM) that are trusted beside those that Node trusts. */
+  ca?: string | undefined;
 }
 
 export const TOKEN_METADATA = { uploadId: 'longshore-upload-id', nonce: 'longshore-nonce' } as const;

@@ -1,0 +1,207 @@
+/** Bodies that come only once, against each store on both servers: passed on as they come, or held where they cannot be. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { PassThrough, Readable } from 'node:stream';
+import { crc32 } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KiB, MiB } from '../../src/core/limits.js';
+import { createObjectStore } from '../../src/infra/s3/index.js';
+import { framed, framedLength } from '../../src/infra/s3/once.js';
+import { createSdkStore } from '../../src/infra/s3/sdk-store.js';
+import type { ObjectStore, OnceBody, StoreConfig } from '../../src/infra/s3/store.js';
+import { faults, startFaultProxy } from '../helpers/fault-proxy.js';
+import { startNullSink } from '../helpers/null-sink.js';
+import { s3Servers } from '../helpers/s3-servers.js';
+
+const KINDS = {
+  sdk: (config: StoreConfig): ObjectStore => createSdkStore(config),
+  production: (config: StoreConfig): ObjectStore => createObjectStore(config),
+};
+
+const live = (): AbortSignal => new AbortController().signal;
+
+function crcOf(...chunks: Uint8Array[]): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(chunks.reduce((crc, chunk) => crc32(chunk, crc), 0));
+  return bytes.toString('base64');
+}
+
+/** In pieces of a size that fits no frame. */
+function* piecesOf(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 60_007) yield bytes.subarray(at, at + 60_007);
+}
+
+function once(bytes: Buffer, change: Partial<OnceBody> = {}): OnceBody {
+  return { length: bytes.length, once: Readable.from(piecesOf(bytes), { objectMode: false }), ...change };
+}
+
+async function bytesOf(stream: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+const SIZES = [0, 1, MiB - 1, MiB, MiB + 1, 5 * MiB + 3];
+
+for (const { name, skipped, config } of await s3Servers()) {
+  for (const [kind, create] of Object.entries(KINDS)) {
+    describe.skipIf(skipped)(`bodies that come once: ${kind} store on ${name}`, () =>
+      contract(config, create),
+    );
+  }
+}
+
+function contract(config: StoreConfig, create: (config: StoreConfig) => ObjectStore): void {
+  const bucket = `once-${randomUUID()}`;
+  let store: ObjectStore;
+  const at = (key: string = randomUUID()) => ({ bucket, key });
+  const begin = async () => {
+    const ref = at();
+    return { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: true }, live())) };
+  };
+
+  beforeAll(async () => {
+    store = create(config);
+    await store.createBucket(bucket, live());
+  });
+  afterAll(() => store.close());
+
+  it.each(SIZES)('puts %i bytes, and tells their CRC32', async (size) => {
+    const bytes = randomBytes(size);
+    const ref = at();
+    let settled = '';
+    const answer = await store.putObject(
+      { ...ref, body: once(bytes, { settle: (crc) => (settled = crc) }) },
+      live(),
+    );
+    expect(settled).toBe(crcOf(bytes));
+    expect(answer.checksumAccepted).toBe(true);
+    expect(await store.headObject(ref, live())).toMatchObject({
+      size,
+      etag: answer.etag,
+      crc32: crcOf(bytes),
+    });
+    expect((await bytesOf(await store.getObject(ref, live()))).equals(bytes)).toBe(true);
+  });
+
+  it('makes parts of them that are completed with their checksums', async () => {
+    const bodies = [randomBytes(5 * MiB), randomBytes(5 * MiB + 1), randomBytes(70_000)];
+    const upload = await begin();
+    const parts = [];
+    for (const [index, bytes] of bodies.entries()) {
+      const seen: Buffer[] = [];
+      const body = once(bytes, { watch: (piece) => seen.push(Buffer.from(piece)) });
+      const { etag, crc32 } = await store.uploadPart({ ...upload, partNumber: index + 1, body }, live());
+      expect(Buffer.concat(seen).equals(bytes)).toBe(true);
+      expect(crc32).toBe(crcOf(bytes));
+      parts.push({ partNumber: index + 1, etag, crc32: crcOf(bytes) });
+    }
+    const size = bodies.reduce((sum, bytes) => sum + bytes.length, 0);
+    await store.completeMultipartUpload({ ...upload, parts, size, crc32: crcOf(...bodies) }, live());
+    expect((await bytesOf(await store.getObject(upload, live()))).equals(Buffer.concat(bodies))).toBe(true);
+  });
+
+  it.each([
+    ['ends too soon', (bytes: Buffer) => once(bytes.subarray(1), { length: bytes.length }), 'ChunkDamaged'],
+    ['is too long', (bytes: Buffer) => once(bytes, { length: bytes.length - 1 }), 'ChunkDamaged'],
+    [
+      'is refused at its end',
+      (bytes: Buffer) =>
+        once(bytes, {
+          settle: () => {
+            throw new RangeError('not these');
+          },
+        }),
+      undefined,
+    ],
+    [
+      'breaks off',
+      (bytes: Buffer) => {
+        const stream = new PassThrough();
+        stream.write(bytes.subarray(0, 100));
+        setTimeout(() => stream.destroy(new Error('gone')), 50);
+        return once(bytes, { once: stream });
+      },
+      'ChunkDamaged',
+    ],
+  ])('keeps no part whose body %s, and the one before it', async (_what, spoil, code) => {
+    const upload = await begin();
+    const good = randomBytes(5 * MiB);
+    const { etag } = await store.uploadPart({ ...upload, partNumber: 1, body: once(good) }, live());
+    const sent = store.uploadPart({ ...upload, partNumber: 1, body: spoil(randomBytes(6 * MiB)) }, live());
+    if (code === undefined) await expect(sent).rejects.toThrow('not these');
+    else await expect(sent).rejects.toMatchObject({ code });
+    expect(await store.listParts(upload, live())).toMatchObject([{ partNumber: 1, etag, size: good.length }]);
+    await store.abortMultipartUpload(upload, live());
+  });
+
+  it('stops at an abort, and leaves the stream to its owner', async () => {
+    const upload = await begin();
+    const stream = new PassThrough();
+    stream.write(Buffer.alloc(100));
+    const stop = new AbortController();
+    const sent = store.uploadPart(
+      { ...upload, partNumber: 1, body: { length: 5 * MiB, once: stream } },
+      stop.signal,
+    );
+    setTimeout(() => stop.abort(new RangeError('enough')), 50);
+    await expect(sent).rejects.toThrow('enough');
+    expect(stream.destroyed).toBe(false);
+    expect(await store.listParts(upload, live())).toEqual([]);
+    await store.abortMultipartUpload(upload, live());
+  });
+
+  it('says that the multipart upload is gone', async () => {
+    const upload = await begin();
+    await store.abortMultipartUpload(upload, live());
+    const sent = store.uploadPart({ ...upload, partNumber: 1, body: once(randomBytes(5 * MiB)) }, live());
+    await expect(sent).rejects.toMatchObject({ code: 'NoSuchUpload' });
+  });
+}
+
+describe('the frames', () => {
+  it.each([...SIZES, 16, 255, 2 * MiB, 100 * KiB])(
+    'of %i bytes have the length that was announced',
+    async (size) => {
+      const bytes = randomBytes(size);
+      const sent = await bytesOf(framed(once(bytes)));
+      expect(sent.length).toBe(framedLength(size));
+      expect(sent.toString('latin1')).toMatch(
+        /(^|\r\n)0\r\nx-amz-checksum-crc32:[A-Za-z0-9+/]{6}==\r\n\r\n$/,
+      );
+    },
+  );
+});
+
+describe('a server without trailers', () => {
+  const config = (endpoint: string): StoreConfig => ({
+    ...{ endpoint, region: 'us-east-1', accessKeyId: 'a', secretAccessKey: 'b' },
+    ...{ maxConnections: 4, connectTimeoutMs: 2000, socketTimeoutMs: 5000 },
+  });
+
+  it('gets whole bodies after it refused the first', async () => {
+    const sink = await startNullSink();
+    const proxy = await startFaultProxy(sink.endpoint);
+    const store = createObjectStore(config(proxy.endpoint));
+    try {
+      proxy.fault({ op: 'UploadPart', times: 1 }, faults.status(501, 'NotImplemented'));
+      const ref = { bucket: 'trailers', key: 'part' };
+      const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: true }, live())) };
+      const bytes = randomBytes(MiB);
+      const send = () => store.uploadPart({ ...upload, partNumber: 1, body: once(bytes) }, live());
+      await expect(send()).rejects.toMatchObject({ code: 'S3Unavailable', retry: 'retry' });
+      await send();
+      const [kept] = [...(sink.uploads.get(upload.s3UploadId)?.parts.values() ?? [])];
+      expect(kept).toMatchObject({ size: bytes.length, crc32: crcOf(bytes) });
+      const tooLarge = { length: 65 * MiB, once: new PassThrough() };
+      await expect(
+        store.uploadPart({ ...upload, partNumber: 2, body: tooLarge }, live()),
+      ).rejects.toMatchObject({
+        code: 'NotSupported',
+      });
+    } finally {
+      store.close();
+      await proxy.close();
+      await sink.close();
+    }
+  });
+});
