@@ -4,10 +4,14 @@ import { countActive } from '../infra/catalog/active.js';
 import { countApiKeys } from '../infra/catalog/api-keys.js';
 import { createPool, type Pool } from '../infra/catalog/pool.js';
 import type { Config } from '../infra/config.js';
+import { openKeyStore } from '../infra/keys/index.js';
+import { createObjectStore } from '../infra/s3/index.js';
+import { createPresigner } from '../infra/s3/presign.js';
 import { openApiTelemetry } from '../infra/telemetry/api.js';
 import { createLogger, type Logger } from '../infra/telemetry/log.js';
 import { LongshoreError } from '../core/errors.js';
 import { createApi } from './server.js';
+import { createSessionService } from './sessions/create.js';
 import { TemporalLink } from './temporal-link.js';
 
 export interface ApiArguments {
@@ -65,7 +69,12 @@ export async function startApi(
     log.warn(message),
   );
   const temporal = new TemporalLink(config.temporal, telemetry.client);
+  const store = createObjectStore(config.s3);
+  const keys = openKeyStore(db, { sealingKey: config.sealingKey, kms: config.kms });
+  const sessions = createSessionService({ config, log, db, temporal, store, keys });
   const release = async (): Promise<void> => {
+    await sessions.close();
+    store.close();
     await temporal.close();
     await telemetry.close();
     await db.end();
@@ -73,7 +82,11 @@ export async function startApi(
   try {
     if (config.api.keysRequired) await mustHaveKeys(db, config);
     const vault = createVault({ db, sealingKey: config.sealingKey });
-    const app = await createApi({ config, log, db, vault, temporal, telemetry, checkStorage, version });
+    const app = await createApi({
+      ...{ config, log, db, vault, store, keys, sessions },
+      presigner: createPresigner(config.s3),
+      ...{ temporal, telemetry, checkStorage, version },
+    });
     const url = await listen(() => app.listen({ host: config.api.host, port: config.api.port }), config);
     return {
       url,

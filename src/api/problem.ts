@@ -2,6 +2,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ERRORS, LongshoreError, type ErrorCode } from '../core/errors.js';
 import { scrub } from '../infra/telemetry/log.js';
+import type { Incomplete } from '../core/sessions.js';
 import type { Problem } from './schemas/problem.js';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -53,7 +54,15 @@ export function problemOf(error: LongshoreError, instance: string, errors?: Fiel
     hint,
     instance,
     ...(errors === undefined ? {} : { errors }),
+    ...(code === 'PartsMissing' ? missingChunks(error.cause) : {}),
   };
+}
+
+/** What a session still wants. */
+function missingChunks(cause: unknown): Pick<Problem, 'missing' | 'missing_count' | 'surplus'> {
+  const { missing, missingCount, surplus } = (cause ?? {}) as Partial<Incomplete>;
+  if (missing === undefined || missingCount === undefined || surplus === undefined) return {};
+  return { missing, missing_count: missingCount, surplus };
 }
 
 /** `NoSuchBucket` → `No such bucket`. */

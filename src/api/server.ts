@@ -8,20 +8,25 @@ import { LongshoreError } from '../core/errors.js';
 import { KiB } from '../core/limits.js';
 import type { ApiDeps } from './deps.js';
 import { auth } from './plugins/auth.js';
+import { bodyTimes, passBodies } from './plugins/bodies.js';
 import { guard } from './plugins/guard.js';
 import { idempotency } from './plugins/idempotency.js';
 import { openapi } from './plugins/openapi.js';
 import { metrics } from './plugins/metrics.js';
 import { unknownRoutes } from './plugins/unknown-routes.js';
 import { answerProblem, asLongshoreError, PROBLEM_TYPE, problemOf } from './problem.js';
+import { chunkRoutes } from './routes/chunks.js';
 import { fileRoutes } from './routes/files.js';
 import { eventRoutes } from './routes/events.js';
 import { objectRoutes } from './routes/objects.js';
+import { rotationRoutes } from './routes/rotation.js';
 import { serviceRoutes } from './routes/service.js';
+import { sessionRoutes } from './routes/sessions.js';
 import { steeringRoutes } from './routes/steering.js';
+import { tusRoutes } from './routes/tus.js';
 import { uploadRoutes } from './routes/uploads.js';
 
-const REQUEST_TIMEOUT_MS = 30_000;
+const HEADERS_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_MS = 72_000;
 /** Ids have up to 200 characters, which may all be escaped. */
 const MAX_PARAM_LENGTH = 600;
@@ -37,14 +42,15 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
     // Each answer has a line of its own, without what only headers and queries hold.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.api.bodyLimit,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    // A chunk may take as long as it moves; `bodyTimes` watches every other body.
+    requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_MS,
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAM_LENGTH },
     forceCloseConnections: 'idle',
     // Requests that come while it stops are answered as ever, or find the door shut.
     return503OnClosing: false,
-    http: { maxHeaderSize: MAX_HEADER_SIZE },
+    http: { maxHeaderSize: MAX_HEADER_SIZE, headersTimeout: HEADERS_TIMEOUT_MS },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: answerBadRequest,
   });
@@ -54,6 +60,7 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
   // A page of any origin may send plain text without being asked; JSON it may not.
   app.removeContentTypeParser('text/plain');
   await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
+  bodyTimes(app);
   guard(app, config.api);
   await limitRate(app, config.api.rate);
   unknownRoutes(app);
@@ -69,12 +76,27 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
       auth(scope, deps);
       idempotency(scope, deps);
       const routes = scope.withTypeProvider<ZodTypeProvider>();
-      for (const add of [uploadRoutes, steeringRoutes, fileRoutes, eventRoutes, objectRoutes])
+      for (const add of [uploadRoutes, steeringRoutes, fileRoutes, eventRoutes, objectRoutes, sessionRoutes, rotationRoutes])
         add(routes, deps);
       done();
     },
     { prefix: '/api/v1' },
   );
+  await app.register(
+    (scope, _options, done) => {
+      auth(scope, deps);
+      passBodies(scope);
+      chunkRoutes(scope.withTypeProvider<ZodTypeProvider>(), deps);
+      done();
+    },
+    { prefix: '/api/v1' },
+  );
+  await app.register((scope, _options, done) => {
+    auth(scope, deps);
+    passBodies(scope);
+    tusRoutes(scope, deps);
+    done();
+  });
   await app.ready();
   return app;
 }

@@ -35,6 +35,7 @@ export async function openapi(app: FastifyInstance, { config, version }: ApiDeps
       tags: [
         { name: 'uploads', description: 'Upload jobs: a folder’s way into a bucket' },
         { name: 'objects', description: 'Single objects: a file’s, an address’s or another object’s' },
+        { name: 'sessions', description: 'Uploads whose bytes the client sends, chunk by chunk' },
         { name: 'service', description: 'The service itself' },
       ],
       ...(keysRequired && {

@@ -14,6 +14,12 @@ export const ProblemSchema = z
       .array(z.object({ field: z.string(), message: z.string() }))
       .optional()
       .meta({ description: 'What the schema of the request refused, field by field' }),
+    missing: z
+      .array(z.int())
+      .optional()
+      .meta({ description: 'Chunks that a session has not received, from 0; at most 100 of them' }),
+    missing_count: z.int().optional().meta({ description: 'How many there are in all' }),
+    surplus: z.array(z.int()).optional().meta({ description: 'Chunks beyond the end' }),
   })
   .meta({ id: 'Problem' });
 

@@ -36,9 +36,21 @@ export interface SessionAsk {
   tags?: Record<string, string> | undefined;
   encryption?: AskedEncryption | undefined;
   ifNoneMatch?: '*' | undefined;
+  /** Default true. False for parts that are sent straight to S3 without one: an upload that asks for them refuses those. */
+  checksum?: boolean | undefined;
   ttlMs?: number | undefined;
   /** Default `chunks`. */
   mode?: 'chunks' | 'whole' | undefined;
+}
+
+/** base64, as the client gave them; each is compared with what came. */
+export interface BodyChecks {
+  crc32?: string;
+  crc32c?: string;
+  md5?: string;
+  sha1?: string;
+  sha256?: string;
+  sha512?: string;
 }
 
 export interface ChunkRequest {
@@ -47,8 +59,7 @@ export interface ChunkRequest {
   /** Bytes that `body` has. */
   length: number;
   body: Readable | Buffer;
-  /** base64, as the client gave them; each is compared with what came. */
-  checks?: { md5?: string; crc32?: string; sha256?: string } | undefined;
+  checks?: BodyChecks | undefined;
 }
 
 export interface ChunkReceipt {
@@ -57,6 +68,12 @@ export interface ChunkReceipt {
   etag: string;
   /** base64 */
   crc32: string;
+}
+
+/** A whole object, and what its row does not say. */
+export interface WholeRequest extends Omit<ChunkRequest, 'partNumber'> {
+  tags?: Record<string, string> | undefined;
+  ifNoneMatch?: '*' | undefined;
 }
 
 export interface SessionService {
@@ -72,7 +89,7 @@ export interface SessionService {
   /** The client is alive: its session lives on. Not written more often than needed. */
   touch(row: SessionRow): Promise<void>;
   /** One PutObject of a whole object, for sessions of mode `whole`; then completed. */
-  put(caller: Caller, row: SessionRow, chunk: Omit<ChunkRequest, 'partNumber'>, signal: AbortSignal): Promise<UploadResult>;
+  put(caller: Caller, row: SessionRow, whole: WholeRequest, signal: AbortSignal): Promise<UploadResult>;
   /** Idempotent. Throws PartsMissing (its cause is the `Incomplete`), SizeMismatch, VerificationFailed. */
   complete(caller: Caller, id: string, ask: CompleteAsk): Promise<UploadResult>;
   /** Throws AlreadyCompleted when it is too late. */

@@ -1,0 +1,201 @@
+/** SessionService on the catalog, Temporal and S3. */
+import { crc32 } from '@node-rs/crc32';
+import { uuidv7 } from 'uuidv7';
+import { AlreadyCompleted } from '../../client/longshore-client.js';
+import { LongshoreError } from '../../core/errors.js';
+import type { CompleteAsk, CompletionAnswer } from '../../core/sessions.js';
+import { isTerminal } from '../../core/states.js';
+import type { UploadResult } from '../../core/uploads.js';
+import { createPartWriter } from '../../infra/catalog/session-parts.js';
+import { getSession, type SessionRow } from '../../infra/catalog/sessions.js';
+import type { Pool } from '../../infra/catalog/pool.js';
+import type { Config } from '../../infra/config.js';
+import { customerKey, mustBeTrusted, type KeyStore } from '../../infra/keys/index.js';
+import { crcToBase64 } from '../../infra/s3/once.js';
+import type { ObjectStore } from '../../infra/s3/store.js';
+import type { Logger } from '../../infra/telemetry/log.js';
+import { eventuallyEnded } from './ending.js';
+import { nodeOf, uploadOf } from './ask.js';
+import { Lanes } from './lanes.js';
+import { incompleteBy, partsMissing, partsThere } from './missing.js';
+import { putWhole } from './put.js';
+import { receiveChunk, type ReceiveDeps } from './receive.js';
+import { endedError, maySee, mustFit, mustGrant, mustTake, resultOf } from './rules.js';
+import type { Caller, SessionAsk, SessionService, WholeRequest } from './service.js';
+import { Signs } from './signs.js';
+import type { TemporalLink } from '../temporal-link.js';
+
+export interface SessionDeps {
+  config: Config;
+  log: Logger;
+  db: Pool;
+  temporal: TemporalLink;
+  store: ObjectStore;
+  keys: KeyStore;
+}
+
+/** A worker that is busy, and a server that takes its time to begin a multipart upload. */
+const OPEN_MS = 15_000;
+/** S3 may take minutes to put an object together: whoever asks again joins what runs. */
+const COMPLETE_MS = 55_000;
+
+export function createSessionService(deps: SessionDeps): SessionService & { close(): Promise<void> } {
+  const { config, db, keys, log, store } = deps;
+  const writer = createPartWriter(db);
+  const signs = new Signs(deps);
+  const receiving: ReceiveDeps = {
+    ...{ db, log, store, signs, writer, idleMs: config.sessions.idleMs },
+    lanes: new Lanes(config.sessions.chunksAtOnce),
+    customerKey: async ({ id, encryption }, op) =>
+      encryption?.type === 'SSE_C'
+        ? { customerKey: await keys.use(encryption.keyRef, { upload: id, op }) }
+        : {},
+  };
+  const service: SessionService = {
+    begin: (caller, ask) => begin(deps, caller, ask),
+    find: (caller, id) => find(db, caller, id),
+    touch: (row) => signs.touch(row),
+    async receive(caller, row, chunk, signal) {
+      mustGrant(caller, row);
+      mustTake(row);
+      mustFit(row, chunk);
+      return await receiveChunk(receiving, row, chunk, signal);
+    },
+    async put(caller, row, whole, signal) {
+      mustGrant(caller, row);
+      if (row.state === 'COMPLETED') return sameAgain(row, whole);
+      mustTake(row);
+      const { size, crc32 } = await putWhole(receiving, row, whole, signal);
+      return await complete(deps, row, { size, checksum: `crc32:${crc32}` });
+    },
+    async complete(caller, id, ask) {
+      const row = await find(db, caller, id);
+      mustGrant(caller, row);
+      if (isTerminal(row.state)) return endOf(row);
+      if (row.mode === 'chunks' && row.open) await mustBeThere(row, ask);
+      // Without a byte there is still a part.
+      return await complete(deps, row, ask.chunks === 0 ? { ...ask, chunks: 1 } : ask);
+    },
+    cancel: (caller, id) => cancel(deps, caller, id),
+  };
+
+  /** Throws PartsMissing for what the rows alone show, so that nothing is asked of Temporal and S3. */
+  const mustBeThere = async (row: SessionRow, ask: CompleteAsk): Promise<void> => {
+    const parts = await partsThere(db, row);
+    const incomplete = incompleteBy(parts, row, ask);
+    if (incomplete === undefined && parts.length > 0) return;
+    const size = row.expectedSize ?? ask.size ?? (ask.chunks === 0 ? 0 : undefined);
+    if (parts.length > 0 || size !== 0) throw partsMissing(row.id, incomplete ?? NOTHING);
+    // S3 wants a part also of an object without a byte.
+    const empty = { partNumber: 1, length: 0, body: Buffer.alloc(0) };
+    await receiveChunk(receiving, row, empty, AbortSignal.timeout(COMPLETE_MS));
+  };
+
+  return { ...service, close: () => writer.close() };
+}
+
+/** A whole object that is there is not written again; other bytes under its id are a conflict. */
+function sameAgain(row: SessionRow, { body, checks }: WholeRequest): UploadResult {
+  const crc = Buffer.isBuffer(body) ? crcToBase64(crc32(body)) : checks?.crc32;
+  if (crc === undefined || row.checksum === null || row.checksum === `crc32:${crc}`) return resultOf(row);
+  const message = `the session ${row.id} is complete, with other bytes`;
+  throw new LongshoreError('Conflict', message, { op: 'receive', key: row.id });
+}
+
+const NOTHING = { missing: [0], missingCount: 1, surplus: [], message: 'no chunk is there' };
+
+async function begin(
+  deps: SessionDeps,
+  caller: Caller,
+  ask: SessionAsk,
+): ReturnType<SessionService['begin']> {
+  const { config, db, keys, temporal } = deps;
+  const id = ask.id ?? uuidv7();
+  const node = await nodeOf(db, caller, ask.nodeId);
+  const { encryption } = ask;
+  if (encryption?.type === 'SSE_C') {
+    mustBeTrusted(caller.trusted, 'begin');
+    customerKey(encryption.key, encryption.keyMd5);
+  }
+  const context = { config, node, apiKey: caller.apiKey?.id };
+  mustGrant(caller, uploadOf({ ...ask, id }, { ...context, sealed: undefined }).upload.destination);
+  const ttlMs = ask.ttlMs ?? config.sessions.ttlMs;
+  const sealed =
+    encryption?.type === 'SSE_C'
+      ? await keys.seal(encryption.key, { upload: id, ttlMs: 2 * ttlMs })
+      : undefined;
+  const { upload, advice } = uploadOf({ ...ask, id }, { ...context, sealed });
+  let keep = false;
+  try {
+    const { fresh } = await temporal.use((client) => client.sessions.start(upload), OPEN_MS);
+    keep = fresh;
+    await temporal.use((client) => client.sessions.opened(id), OPEN_MS);
+    return { row: await find(db, caller, id), advice, fresh };
+  } catch (error) {
+    // Without an answer it may have started, and would need its key.
+    keep ||= error instanceof LongshoreError && error.code === 'TemporalUnavailable';
+    if (error instanceof AlreadyCompleted) return { row: await find(db, caller, id), advice, fresh: false };
+    throw error;
+  } finally {
+    if (sealed !== undefined && !keep) await keys.wipe(sealed);
+  }
+}
+
+async function find(db: Pool, caller: Caller, id: string): Promise<SessionRow> {
+  const row = await getSession(db, id);
+  if (row !== undefined && maySee(caller, row)) return row;
+  throw new LongshoreError('NotFound', `there is no session ${id}`, {
+    op: 'request',
+    key: id,
+    hint: 'GET /api/v1/sessions/ lists those that there are.',
+  });
+}
+
+async function complete(
+  { db, temporal }: SessionDeps,
+  { id }: SessionRow,
+  ask: CompleteAsk,
+): Promise<UploadResult> {
+  let answer: CompletionAnswer;
+  try {
+    answer = await temporal.use((client) => client.sessions.complete(id, ask), COMPLETE_MS);
+  } catch (error) {
+    // It ended meanwhile: how, the catalog says.
+    const row = hasCode(error, 'NotRunning', 'NotFound') ? await getSession(db, id) : undefined;
+    if (row === undefined || !isTerminal(row.state)) throw error;
+    return endOf(row);
+  }
+  if ('incomplete' in answer) throw partsMissing(id, answer.incomplete);
+  return answer.result;
+}
+
+function endOf(row: SessionRow): UploadResult {
+  if (row.state === 'COMPLETED') return resultOf(row);
+  throw endedError(row);
+}
+
+async function cancel({ db, temporal }: SessionDeps, caller: Caller, id: string): Promise<void> {
+  const row = await find(db, caller, id);
+  mustGrant(caller, row);
+  if (row.state === 'CANCELLED') return;
+  if (!isTerminal(row.state)) {
+    await temporal
+      .use((client) => client.sessions.cancel(id))
+      .catch((error: unknown) => {
+        if (!hasCode(error, 'NotRunning')) throw error;
+      });
+  }
+  const ended = isTerminal(row.state) ? row : await eventuallyEnded(db, id);
+  // Not yet: it is being aborted, or completed faster than that.
+  if (ended === undefined || ended.state === 'CANCELLED') return;
+  if (ended.state !== 'COMPLETED') throw endedError(ended);
+  throw new LongshoreError('AlreadyCompleted', `the session ${id} is complete`, {
+    op: 'cancel',
+    key: id,
+    hint: 'The object is in the bucket: delete it there.',
+  });
+}
+
+function hasCode(error: unknown, ...codes: LongshoreError['code'][]): boolean {
+  return error instanceof LongshoreError && codes.includes(error.code);
+}
