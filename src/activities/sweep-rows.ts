@@ -106,13 +106,14 @@ async function endOf(
   row: KeyOwner,
   described: WorkflowExecutionDescription | undefined,
 ): Promise<UploadReport> {
-  const { runId, startTime } = described ?? { runId: row.runId, startTime: new Date(row.runStartedAt) };
+  // What the row has of its run orders reports; Temporal may round the same time otherwise.
+  const newer = described !== undefined && described.runId !== row.runId ? described : undefined;
   return {
     id: row.id,
     workflowId: row.workflowId,
-    runId,
-    runStartedAt: startTime.toISOString(),
-    sequence: runId === row.runId ? row.sequence + 1 : 1,
+    runId: newer?.runId ?? row.runId,
+    runStartedAt: newer?.startTime.toISOString() ?? row.runStartedAt,
+    sequence: newer === undefined ? row.sequence + 1 : 1,
     destination: { bucket: row.bucket, key: row.key },
     source: { kind: row.sourceKind, label: row.sourceLabel },
     ...(await outcomeOf(pass, row, described)),
