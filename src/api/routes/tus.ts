@@ -27,7 +27,7 @@ const PASSED = [
   ...['content-type', 'content-length'],
 ];
 
-/** In a scope of their own, after `auth`: no body is read before its handler does. */
+/** In a scope of their own, after `auth` and `passBodies`. */
 export function tusRoutes(scope: FastifyInstance, deps: ApiDeps): void {
   const tus: ConcatDeps & { idleMs: number } = {
     db: deps.db,
@@ -38,8 +38,6 @@ export function tusRoutes(scope: FastifyInstance, deps: ApiDeps): void {
     ttlMs: deps.config.sessions.ttlMs,
     idleMs: deps.config.sessions.idleMs,
   };
-  scope.removeAllContentTypeParsers();
-  scope.addContentTypeParser('*', (_request, _body, done) => done(null));
   scope.setErrorHandler(answerTusProblem);
   const handler = (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> =>
     answer(tus, request, reply);
@@ -58,19 +56,14 @@ async function answer(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   reply.header('tus-resumable', VERSION);
-  try {
-    const method = methodOf(request);
-    checkProtocol(method, request, reply);
-    const concat = method === 'POST' ? parseConcat(headerOf(request, 'upload-concat'), PATH) : undefined;
-    if (!Array.isArray(concat))
-      return await throughLibrary(tus, { request, reply, method, partial: concat === 'partial' });
-    const metadata = headerOf(request, 'upload-metadata');
-    const id = await concatenate(tus, { caller: callerOf(request), ids: concat, metadata, path: PATH });
-    return reply.code(201).header('location', `${PATH}/${id}`).send();
-  } finally {
-    // What is left of the body is nobody's: the next request would come after all of it.
-    if (!request.raw.complete) reply.header('connection', 'close');
-  }
+  const method = methodOf(request);
+  checkProtocol(method, request, reply);
+  const concat = method === 'POST' ? parseConcat(headerOf(request, 'upload-concat'), PATH) : undefined;
+  if (!Array.isArray(concat))
+    return await throughLibrary(tus, { request, reply, method, partial: concat === 'partial' });
+  const metadata = headerOf(request, 'upload-metadata');
+  const id = await concatenate(tus, { caller: callerOf(request), ids: concat, metadata, path: PATH });
+  return reply.code(201).header('location', `${PATH}/${id}`).send();
 }
 
 function methodOf(request: FastifyRequest): string {

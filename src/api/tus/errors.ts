@@ -6,7 +6,6 @@ import { answerProblem, pathOf, problemOf, sendProblem } from '../problem.js';
 /** Where the protocol asks for another status than the table of errors has. */
 const STATUS: Partial<Record<ErrorCode, number>> = {
   ChunkDamaged: 460,
-  NotRunning: 410,
 };
 
 /** One of ours with a status that only tus has. */

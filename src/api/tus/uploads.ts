@@ -194,13 +194,13 @@ export async function standingOf(
 ): Promise<Standing> {
   const row = await sessions.find(caller, id);
   const upload = await getTusUpload(db, id);
-  const because = (code: 'NotFound' | 'SessionExpired' | 'NotRunning', message: string) =>
+  const because = (code: 'NotFound' | 'SessionExpired', message: string) =>
     new LongshoreError(code, message, { op: 'tus', key: id });
   if (upload === undefined) throw because('NotFound', `there is no tus upload ${id}`);
   if (row.state === 'EXPIRED') throw because('SessionExpired', `the upload ${id} has expired`);
   if (row.state === 'FAILED' || row.state === 'CANCELLED') {
     const why = row.failure === null ? '' : `: ${row.failure.message}`;
-    throw because('NotRunning', `the upload ${id} is ${row.state}${why}`);
+    throw new TusError(410, 'NotRunning', `the upload ${id} is ${row.state}${why}`, { op: 'tus', key: id });
   }
   if (row.state !== 'COMPLETED') await sessions.touch(row);
   return { row, upload };
