@@ -18,13 +18,16 @@ import { answerProblem, asLongshoreError, PROBLEM_TYPE, problemOf } from './prob
 import { chunkRoutes } from './routes/chunks.js';
 import { fileRoutes } from './routes/files.js';
 import { eventRoutes } from './routes/events.js';
+import { nodeRoutes } from './routes/nodes.js';
 import { objectRoutes } from './routes/objects.js';
+import { partRoutes } from './routes/parts.js';
 import { rotationRoutes } from './routes/rotation.js';
 import { serviceRoutes } from './routes/service.js';
 import { sessionRoutes } from './routes/sessions.js';
 import { steeringRoutes } from './routes/steering.js';
 import { tusRoutes } from './routes/tus.js';
 import { uploadRoutes } from './routes/uploads.js';
+import { uppyRoutes } from './routes/uppy.js';
 
 const HEADERS_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_MS = 72_000;
@@ -76,7 +79,17 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
       auth(scope, deps);
       idempotency(scope, deps);
       const routes = scope.withTypeProvider<ZodTypeProvider>();
-      for (const add of [uploadRoutes, steeringRoutes, fileRoutes, eventRoutes, objectRoutes, sessionRoutes, rotationRoutes])
+      for (const add of [
+        uploadRoutes,
+        steeringRoutes,
+        fileRoutes,
+        eventRoutes,
+        objectRoutes,
+        sessionRoutes,
+        partRoutes,
+        rotationRoutes,
+        nodeRoutes,
+      ])
         add(routes, deps);
       done();
     },
@@ -97,6 +110,14 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
     tusRoutes(scope, deps);
     done();
   });
+  await app.register(
+    (scope, _options, done) => {
+      auth(scope, deps);
+      uppyRoutes(scope.withTypeProvider<ZodTypeProvider>(), deps);
+      done();
+    },
+    { prefix: '/s3' },
+  );
   await app.ready();
   return app;
 }

@@ -14,7 +14,7 @@ import type { StoreConfig } from './s3/store.js';
 const DEFAULT_REGION = 'us-east-1';
 const DEFAULT_TEMPORAL = '127.0.0.1:7233';
 
-type Limits = Pick<StoreConfig, 'maxConnections' | 'connectTimeoutMs' | 'socketTimeoutMs'>;
+type Limits = Pick<StoreConfig, 'maxConnections' | 'connectTimeoutMs' | 'socketTimeoutMs' | 'ca'>;
 
 function s3Limits(settings: Settings): Limits {
   const timeout = v.time(1, 3_600_000);
@@ -26,7 +26,14 @@ function s3Limits(settings: Settings): Limits {
       settings.read({ env: ['LONGSHORE_S3_CONNECT_TIMEOUT'], schema: timeout }) ?? S3_CONNECT_TIMEOUT_MS,
     socketTimeoutMs:
       settings.read({ env: ['LONGSHORE_S3_READ_TIMEOUT'], schema: timeout }) ?? S3_SOCKET_TIMEOUT_MS,
+    ...readCertificates(settings),
   };
+}
+
+/** Certificates that S3 servers may show beside those that Node trusts. */
+function readCertificates(settings: Settings): Pick<StoreConfig, 'ca'> {
+  const ca = settings.read({ env: ['LONGSHORE_S3_CA_FILE', 'AWS_CA_BUNDLE'], schema: v.certificates() });
+  return ca === undefined ? {} : { ca };
 }
 
 /** The server that uploads go to. */
@@ -36,10 +43,9 @@ export function readS3(settings: Settings, dev: DevState | undefined): StoreConf
     env: ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'],
     schema: v.webAddress(),
   });
-  const forcePathStyle = settings.read({ env: ['LONGSHORE_S3_PATH_STYLE'], schema: v.boolean() });
-  const common = { ...s3Limits(settings), forcePathStyle };
   const devS3 =
     dev?.s3 === undefined ? undefined : { ...dev.s3, endpoint: dev.s3.endpoint.replace(/\/+$/, '') };
+  const common = { ...s3Limits(settings), ...s3Addresses(settings, asked ?? devS3?.endpoint) };
   if (devS3 !== undefined && asked === undefined) {
     if (settings.has('AWS_ACCESS_KEY_ID', 'AWS_PROFILE', 'AWS_REGION', 'AWS_DEFAULT_REGION')) {
       settings.warnings.push(
@@ -63,10 +69,37 @@ export function readS3(settings: Settings, dev: DevState | undefined): StoreConf
   return { ...common, endpoint: asked, region: region ?? devKeys?.region ?? DEFAULT_REGION, ...keys };
 }
 
+type Addresses = Pick<StoreConfig, 'forcePathStyle' | 'accelerate' | 'dualStack' | 'publicEndpoint'>;
+
+/** Acceleration and dual-stack are names of AWS: with the address of another server they would mean nothing. */
+function s3Addresses(settings: Settings, endpoint: string | undefined): Addresses {
+  const flag = (name: string): boolean | undefined => settings.read({ env: [name], schema: v.boolean() });
+  const forcePathStyle = flag('LONGSHORE_S3_PATH_STYLE');
+  const accelerate = flag('LONGSHORE_S3_ACCELERATE');
+  const dualStack = flag('LONGSHORE_S3_DUAL_STACK');
+  const publicEndpoint = settings.read({ env: ['LONGSHORE_S3_PUBLIC_ENDPOINT'], schema: v.webAddress() });
+  for (const [name, value] of [
+    ['LONGSHORE_S3_ACCELERATE', accelerate],
+    ['LONGSHORE_S3_DUAL_STACK', dualStack],
+  ] as const) {
+    if (value !== true || endpoint === undefined) continue;
+    throw invalid(name, `${name} is set, but only AWS has it, and the S3 endpoint is ${endpoint}`);
+  }
+  if (accelerate === true && forcePathStyle === true) {
+    const name = 'LONGSHORE_S3_ACCELERATE';
+    throw invalid(name, `${name} and LONGSHORE_S3_PATH_STYLE are both set, but only one may be`);
+  }
+  const asked = { accelerate, dualStack, publicEndpoint };
+  return {
+    forcePathStyle,
+    ...(Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)) as Addresses),
+  };
+}
+
 type Keys = Pick<StoreConfig, 'accessKeyId' | 'secretAccessKey' | 'sessionToken' | 'profile'>;
 
 /** With a profile or a web identity the AWS chain decides, refresh included. */
-function awsKeys(settings: Settings): Keys {
+export function awsKeys(settings: Settings): Keys {
   const profile = settings.env['AWS_PROFILE'];
   if (profile !== undefined) return { profile };
   if (settings.has('AWS_WEB_IDENTITY_TOKEN_FILE')) return {};

@@ -2,6 +2,7 @@
 import { DecryptCommand, EncryptCommand, KMSClient } from '@aws-sdk/client-kms';
 import { LongshoreError } from '../../core/errors.js';
 import { createCredentialSource } from '../s3/credentials.js';
+import { withoutRequest } from '../s3/s3-errors.js';
 import { NotOpened, type KeyWrapping, type WrapContext } from './wrapping.js';
 
 export interface KmsConfig {
@@ -56,7 +57,7 @@ export function createKmsWrapping(config: KmsConfig): KmsWrapping {
       });
       const answer = await client.send(command).catch((error: unknown) => {
         throw isFinal(error)
-          ? new NotOpened(`KMS refused (${nameOf(error)})`, { cause: error })
+          ? new NotOpened(`KMS refused (${nameOf(error)})`, { cause: withoutRequest(error) })
           : kmsError('unwrap', error);
       });
       if (answer.Plaintext === undefined) throw silent('unwrap');
@@ -85,16 +86,18 @@ function nameOf(error: unknown): string {
 }
 
 function kmsError(op: string, error: unknown): LongshoreError {
+  // The key is in the body of the request.
+  const cause = withoutRequest(error);
   const name = nameOf(error);
   const message = error instanceof Error ? error.message : String(error);
   if (REFUSED.test(name) || name === 'CredentialsProviderError') {
     return new LongshoreError('InvalidConfig', `AWS KMS: ${name}: ${message}`, {
       op,
-      cause: error,
+      cause,
       hint: 'Correct LONGSHORE_KMS_KEY_ID, see that the key is enabled, and let the credentials use kms:Encrypt and kms:Decrypt.',
     });
   }
-  return new LongshoreError('KeyServiceUnavailable', `AWS KMS: ${name}: ${message}`, { op, cause: error });
+  return new LongshoreError('KeyServiceUnavailable', `AWS KMS: ${name}: ${message}`, { op, cause });
 }
 
 function silent(op: string): LongshoreError {

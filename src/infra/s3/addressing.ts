@@ -42,10 +42,13 @@ export function encodeKey(key: string): string {
 
 const VIRTUAL_HOST_LABEL = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/;
 
-export function createAddressing(config: StoreConfig): Addressing {
-  const base = new URL(config.endpoint ?? awsEndpoint(config.region));
+type Place = Pick<StoreConfig, 'endpoint' | 'region' | 'forcePathStyle' | 'accelerate' | 'dualStack'>;
+
+export function createAddressing(config: Place): Addressing {
+  const base = new URL(config.endpoint ?? awsEndpoint(config));
   const prefix = base.pathname.replace(/\/+$/, '');
-  const pathStyle = config.forcePathStyle ?? config.endpoint !== undefined;
+  const accelerated = config.endpoint === undefined && config.accelerate === true;
+  const pathStyle = !accelerated && (config.forcePathStyle ?? config.endpoint !== undefined);
   return {
     trusted: base.protocol === 'https:' || isLoopback(base.hostname),
     of({ bucket, key }) {
@@ -54,6 +57,7 @@ export function createAddressing(config: StoreConfig): Addressing {
         const host = `${bucket}.${base.host}`;
         return { origin: `${base.protocol}//${host}`, host, path: `${prefix}/${encodeKey(key)}` };
       }
+      if (accelerated) throw notAccelerated(bucket);
       return {
         origin: base.origin,
         host: base.host,
@@ -63,8 +67,20 @@ export function createAddressing(config: StoreConfig): Addressing {
   };
 }
 
-function awsEndpoint(region: string): string {
-  return `https://s3.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
+/** Transfer Acceleration has one name for all regions; dual-stack names answer over IPv6 too. */
+function awsEndpoint({ region, accelerate, dualStack }: Place): string {
+  const stack = dualStack === true ? '.dualstack' : '';
+  const name = accelerate === true ? `s3-accelerate${stack}` : `s3${stack}.${region}`;
+  return `https://${name}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
+}
+
+/** It knows buckets by host name alone. */
+function notAccelerated(bucket: string): LongshoreError {
+  return new LongshoreError('InvalidInput', `s3://${bucket} has no address in Transfer Acceleration`, {
+    op: 'address',
+    key: `s3://${bucket}`,
+    hint: 'Turn LONGSHORE_S3_ACCELERATE off, or use a bucket whose name has no dots.',
+  });
 }
 
 function isLoopback(hostname: string): boolean {

@@ -1,7 +1,9 @@
 /** The store that workers use: the lean path over the SDK's, throttled with the server and patient with single failures. */
+import { createAddressing } from './addressing.js';
 import { createAdaptiveLimiter } from './aimd.js';
 import type { AdaptiveLimiter } from './aimd.js';
 import { createCredentialSource } from './credentials.js';
+import { guardingKeys } from './customer-keys.js';
 import { createLeanStore } from './lean-store.js';
 import { metered } from './metered.js';
 import { retrying } from './retrying.js';
@@ -20,5 +22,9 @@ export function createObjectStore(config: StoreConfig, meter?: StoreMeter): Work
   const limiter = createAdaptiveLimiter({ max: config.maxConnections });
   const sdk = createSdkStore(config, credentials);
   const lean = createLeanStore(config, sdk, { credentials, limiter });
-  return { ...retrying(meter === undefined ? lean : metered(lean, meter)), limiter };
+  const store = guardingKeys(
+    meter === undefined ? lean : metered(lean, meter),
+    createAddressing(config).trusted,
+  );
+  return { ...retrying(store), limiter };
 }

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { Pool, buildConnector } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { StoreConfig } from './store.js';
+import { trustOf } from './trust.js';
 
 export interface LeanRequest {
   origin: string;
@@ -26,7 +27,7 @@ export interface LeanHttp {
   close(): void;
 }
 
-type Limits = Pick<StoreConfig, 'maxConnections' | 'connectTimeoutMs' | 'socketTimeoutMs'>;
+type Limits = Pick<StoreConfig, 'maxConnections' | 'connectTimeoutMs' | 'socketTimeoutMs' | 'ca'>;
 
 const MAX_ANSWER = 64 * 1024;
 
@@ -59,7 +60,7 @@ export function createLeanHttp(limits: Limits): LeanHttp {
  * on a slow line. The socket's limit counts from the last progress instead, both ways.
  */
 function createPool(origin: string, limits: Limits): Pool {
-  const connect = buildConnector({ timeout: limits.connectTimeoutMs });
+  const connect = buildConnector({ timeout: limits.connectTimeoutMs, ...trustOf(limits) });
   return new Pool(origin, {
     connections: limits.maxConnections,
     pipelining: 1,

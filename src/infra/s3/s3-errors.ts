@@ -170,8 +170,19 @@ export function sdkError(site: CallSite, error: unknown, signal: AbortSignal): u
   return answerError(
     site,
     { status, code: own ? name : undefined, message: own ? message : undefined },
-    error,
+    withoutRequest(error),
   );
+}
+
+/**
+ * The SDK hangs the answer on its errors for good, and by it the request with every header, customers' keys and signatures
+ * among them; whoever printed the error would print those too. Gives one that says the same without.
+ */
+export function withoutRequest(error: unknown): unknown {
+  if (!(error instanceof Error) || !('$response' in error)) return error;
+  const { name, message, stack } = error;
+  const { Code, RequestId, $metadata } = error as Error & Record<string, unknown>;
+  return Object.assign(new Error(message), { name, stack, Code, RequestId, $metadata });
 }
 
 function sdkFields(error: unknown): { name: string; message: string; status: number | undefined } {

@@ -5,6 +5,7 @@ import type { CredentialSource } from './credentials.js';
 import { answerError, readErrorDocument, sdkError } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
 import type { StoreConfig } from './store.js';
+import { trustOf } from './trust.js';
 
 type AnyMiddleware = Parameters<S3Client['middlewareStack']['addRelativeTo']>[0];
 type Handler = (args: { input: object; request: unknown }) => Promise<{ response: unknown; output: object }>;
@@ -22,7 +23,9 @@ export function createSdkClient(config: StoreConfig, credentials: CredentialSour
     ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
     region: config.region,
     credentials,
-    forcePathStyle: config.forcePathStyle ?? config.endpoint !== undefined,
+    forcePathStyle: config.accelerate !== true && (config.forcePathStyle ?? config.endpoint !== undefined),
+    useAccelerateEndpoint: config.accelerate === true,
+    useDualstackEndpoint: config.dualStack === true,
     // Checksums that are sent unasked break several S3-compatible servers.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
@@ -36,7 +39,7 @@ export function createSdkClient(config: StoreConfig, credentials: CredentialSour
       socketTimeout: config.socketTimeoutMs,
       throwOnRequestTimeout: true,
       httpAgent: agent,
-      httpsAgent: agent,
+      httpsAgent: { ...agent, ...trustOf(config) },
     },
   });
   refuseErrorsInSuccess(client);

@@ -173,7 +173,10 @@ export interface ObjectStore {
     request: UploadRef & { partNumber: number; body: Body; crc32?: string },
     signal: AbortSignal,
   ): Promise<PartAnswer>;
-  /** Repeating it replaces the part; SourceChanged when the source's ETag differs. */
+  /**
+   * Repeating it replaces the part; SourceChanged when the source's ETag differs, UploadConflict where the server copies
+   * into uploads without checksums only.
+   */
   uploadPartCopy(
     request: UploadRef & { partNumber: number; source: CopySource; offset: number; length: number },
     signal: AbortSignal,

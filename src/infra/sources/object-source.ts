@@ -108,7 +108,7 @@ function watch(pinned: PinnedObject, op: string, expected: number, signal: Abort
   };
 }
 
-function refOf({ bucket, key, versionId }: ObjectSource): ObjectRef {
+function refOf({ bucket, key, versionId }: ObjectSource): Omit<ObjectRef, 'customerKey'> {
   return versionId === undefined ? { bucket, key } : { bucket, key, versionId };
 }
 

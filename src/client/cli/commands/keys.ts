@@ -1,14 +1,15 @@
-/** `longshore keys`: who may call the API from another machine. */
+/** `longshore keys`: who may call the API from another machine; and nodes under other keys of encryption. */
 import { EXIT, LongshoreError } from '../../../core/errors.js';
 import { formatGrant, parseGrant } from '../../../core/grants.js';
 import { addApiKey, listApiKeys, revokeApiKey, type ApiKeyRow } from '../../../infra/catalog/api-keys.js';
 import type { Config } from '../../../infra/config.js';
 import type { Io } from '../io.js';
-import { badUsage, type Connections } from '../options.js';
+import { badUsage } from '../options.js';
 import { configure, withCatalog } from '../session.js';
 import { localTime, table } from '../text.js';
+import type { RotateOptions } from './keys-rotate.js';
 
-export interface KeysOptions extends Connections {
+export interface KeysOptions extends RotateOptions {
   grant?: string[];
 }
 
@@ -16,6 +17,9 @@ const MAX_NAME = 100;
 
 export async function run(io: Io, options: KeysOptions, action: string, name?: string): Promise<number> {
   if (options.grant !== undefined && action !== 'add') throw badUsage('--grant goes with `keys add`');
+  const { keyFile, newKeyFile, newSse, newSseKms } = options;
+  if (action !== 'rotate' && [keyFile, newKeyFile, newSse, newSseKms].some((given) => given !== undefined))
+    throw badUsage('options about key files and --new-sse go with `keys rotate`');
   switch (action) {
     case 'add':
       return await add(io, configure(io, options), nameOf(name), options.grant ?? []);
@@ -24,8 +28,13 @@ export async function run(io: Io, options: KeysOptions, action: string, name?: s
     case 'revoke':
       if (name === undefined) throw badUsage('`keys revoke` takes the id of a key');
       return await revoke(io, configure(io, options), name);
+    case 'rotate': {
+      if (name === undefined) throw badUsage('`keys rotate` takes the id of a node');
+      const { rotate } = await import('./keys-rotate.js');
+      return await rotate(io, options, name);
+    }
     default:
-      throw badUsage(`keys takes add, list or revoke, not ${JSON.stringify(action)}`);
+      throw badUsage(`keys takes add, list, revoke or rotate, not ${JSON.stringify(action)}`);
   }
 }
 

@@ -103,7 +103,11 @@ async function requestOf(
 }
 
 /** What reads key files is loaded by those who name one. */
-async function keysOf(io: Io, { sseCKeyFile, sourceSseCKeyFile }: PutOptions, source: Source): Promise<Secrets> {
+async function keysOf(
+  io: Io,
+  { sseCKeyFile, sourceSseCKeyFile }: PutOptions,
+  source: Source,
+): Promise<Secrets> {
   if (sseCKeyFile === undefined && sourceSseCKeyFile === undefined) return {};
   if (sourceSseCKeyFile !== undefined && source.kind !== 'object')
     throw badUsage('--source-sse-c-key-file is for s3:// sources');
