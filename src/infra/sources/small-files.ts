@@ -5,7 +5,7 @@
  * answers from memory.
  */
 import { closeSync, constants, fstatSync, openSync, readSync, readlinkSync, realpathSync } from 'node:fs';
-import { readlink, realpath, type FileHandle } from 'node:fs/promises';
+import { open, realpath, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { crc32 } from '@node-rs/crc32';
 import type { ErrorCode, LongshoreError } from '../../core/errors.js';
@@ -21,6 +21,7 @@ import {
   type OpenedFile,
   type Roots,
 } from './file-open.js';
+import { HeldFolders } from './held-folders.js';
 
 /** What the scan saw; a file that is anything else now is not read. */
 export interface ExpectedFile {
@@ -66,11 +67,7 @@ const SYNC_BYTES = 256 * KiB;
 /** Over this average the file system is no local one, and waiting for it would keep everything else waiting. */
 const SLOW_MS = 2;
 const STREAM_CHUNK = MiB;
-/** Descriptors of folders that are kept. */
-const FOLDERS = 64;
-
 const FILE_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
-const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY;
 
 /** `folder` is relative to the root, '' for the root itself. */
 export async function openSmallFiles(
@@ -103,12 +100,11 @@ interface Place {
 class Reader implements SmallFiles {
   readonly #follow: boolean;
   readonly #clock: () => number;
-  readonly #folders = new Map<string, number>();
+  readonly #folders: HeldFolders;
   /** Where the system has no /proc, nothing can be opened below a descriptor. */
   readonly #viaDescriptor = hasProc();
   #averageMs = 0;
   #spared = 0;
-  #closed = false;
 
   constructor(
     private readonly place: Place,
@@ -116,6 +112,13 @@ class Reader implements SmallFiles {
   ) {
     this.#follow = follow;
     this.#clock = clock;
+    this.#folders = new HeldFolders(
+      (path) => joined(place.base, path),
+      (path, real) => {
+        if (!this.#leadsRight(path, real))
+          throw this.#error('SourceOutsideRoot', 'a link is on its way', path);
+      },
+    );
   }
 
   async read(file: ExpectedFile, target: Buffer, signal: AbortSignal): Promise<void> {
@@ -130,7 +133,7 @@ class Reader implements SmallFiles {
   }
 
   async openLarger(file: ExpectedFile, signal: AbortSignal): Promise<LargerFile> {
-    const handle = await this.#open(file);
+    const handle = await this.#explained(file.path, () => this.#open(file));
     try {
       const crc = await this.#checksum(handle, file, signal);
       return {
@@ -149,25 +152,21 @@ class Reader implements SmallFiles {
   }
 
   async look(path: string): Promise<ExpectedFile> {
-    const { handle, pin } = await this.#openAny(path);
+    const { handle, pin } = await this.#explained(path, () => this.#openAny(path));
     await handle.close();
     return { path, size: pin.size, mtimeNs: pin.mtimeNs };
   }
 
   async checkFolder(named: string): Promise<void> {
     const path = named.endsWith('/') ? named.slice(0, -1) : named;
-    try {
+    await this.#explained(path, async () => {
       const real = await realpath(joined(this.place.base, path));
       if (!this.#leadsRight(path, real)) throw this.#error('SourceOutsideRoot', 'a link is on its way', path);
-    } catch (error) {
-      throw await this.#explain(error, path);
-    }
+    });
   }
 
   close(): void {
-    this.#closed = true;
-    for (const fd of this.#folders.values()) closeSync(fd);
-    this.#folders.clear();
+    this.#folders.close();
   }
 
   /** A slow file system is tried again now and then: it may only have been busy. */
@@ -195,19 +194,24 @@ class Reader implements SmallFiles {
   }
 
   #openAtOnce(path: string): number {
+    const { folder, name } = this.#split(path);
+    const entry = this.#folders.entryAtOnce(folder, name);
+    try {
+      return openSync(entry, FILE_FLAGS);
+    } catch (error) {
+      if (systemCode(error) !== 'ELOOP') throw error;
+      if (!this.#follow) throw this.#error('SourceOutsideRoot', 'a link took its place', path, error);
+      return this.#openLinked(path, realpathSync(entry));
+    }
+  }
+
+  #split(path: string): { folder: string; name: string } {
     const cut = path.lastIndexOf('/');
     const name = path.slice(cut + 1);
     if (name === '' || name === '.' || name === '..' || path.includes('\0')) {
       throw this.#error('SourceInvalid', 'it is no path of a file', path);
     }
-    const inFolder = `/proc/self/fd/${this.#folderAtOnce(path.slice(0, Math.max(0, cut)))}/${name}`;
-    try {
-      return openSync(inFolder, FILE_FLAGS);
-    } catch (error) {
-      if (systemCode(error) !== 'ELOOP') throw error;
-      if (!this.#follow) throw this.#error('SourceOutsideRoot', 'a link took its place', path, error);
-      return this.#openLinked(path, realpathSync(inFolder));
-    }
+    return { folder: path.slice(0, Math.max(0, cut)), name };
   }
 
   #openLinked(path: string, real: string): number {
@@ -220,25 +224,6 @@ class Reader implements SmallFiles {
     throw this.#error('SourceOutsideRoot', 'the path leads out of its root', path);
   }
 
-  /** A descriptor of a folder that was proved to be where its path says. */
-  #folderAtOnce(path: string): number {
-    const known = this.#folders.get(path);
-    if (known !== undefined) return known;
-    if (this.#closed) throw new TypeError('the files were closed');
-    const fd = openSync(joined(this.place.base, path), FOLDER_FLAGS);
-    if (!this.#leadsRight(path, readlinkSync(`/proc/self/fd/${fd}`))) {
-      closeSync(fd);
-      throw this.#error('SourceOutsideRoot', 'a link is on its way', path);
-    }
-    if (this.#folders.size >= FOLDERS) {
-      const [oldest, oldFd] = [...this.#folders][0] as [string, number];
-      this.#folders.delete(oldest);
-      closeSync(oldFd);
-    }
-    this.#folders.set(path, fd);
-    return fd;
-  }
-
   #leadsRight(path: string, real: string): boolean {
     return this.#follow ? isInside(this.place.root, real) : real === joined(this.place.base, path);
   }
@@ -246,7 +231,7 @@ class Reader implements SmallFiles {
   // ── Larger ones, and slow file systems ─────────────────────────────────────────────────────────────────────────
 
   async #readByThreads(file: ExpectedFile, target: Buffer, signal: AbortSignal): Promise<void> {
-    const handle = await this.#open(file);
+    const handle = await this.#explained(file.path, () => this.#open(file));
     try {
       await this.#fill(handle, file, { target, position: 0 }, signal);
       await this.#lookAgain(handle, file);
@@ -267,22 +252,32 @@ class Reader implements SmallFiles {
   }
 
   /** Whatever it is by now, as long as it is a file where the path says. */
-  async #openAny(below: string): Promise<OpenedFile> {
-    const { root, path: folder } = this.place.folder;
-    const path = joined(folder, below);
-    const opened = await openInside(this.place.roots, { kind: 'file', root, path }, 'open');
+  async #openAny(path: string): Promise<Pick<OpenedFile, 'handle' | 'pin'>> {
+    if (!this.#viaDescriptor) return await this.#openByPath(path);
+    const { folder, name } = this.#split(path);
+    const held = await this.#folders.hold(folder);
+    let handle: FileHandle;
     try {
-      if (this.#viaDescriptor && !this.#follow) {
-        const real = await readlink(`/proc/self/fd/${opened.handle.fd}`);
-        if (!this.#leadsRight(below, real)) {
-          throw this.#error('SourceOutsideRoot', 'a link is on its way', below);
-        }
-      }
-      return opened;
+      handle = await open(held.entry(name), FILE_FLAGS);
     } catch (error) {
-      await opened.handle.close();
+      if (systemCode(error) !== 'ELOOP') throw error;
+      if (!this.#follow) throw this.#error('SourceOutsideRoot', 'a link took its place', path, error);
+      return await this.#openByPath(path);
+    } finally {
+      held.release();
+    }
+    try {
+      const stats = await handle.stat({ bigint: true });
+      if (!stats.isFile()) throw this.#error('SourceInvalid', 'it is no file any more', path);
+      return { handle, pin: pinOf(stats) };
+    } catch (error) {
+      await handle.close();
       throw error;
     }
+  }
+
+  #openByPath(path: string): Promise<OpenedFile> {
+    return openInside(this.place.roots, this.#source(path), 'open');
   }
 
   async #checksum(handle: FileHandle, file: ExpectedFile, signal: AbortSignal): Promise<number> {
@@ -353,6 +348,14 @@ class Reader implements SmallFiles {
   #source(path: string): { kind: 'file'; root: string; path: string } {
     const { root, path: folder } = this.place.folder;
     return { kind: 'file', root, path: joined(folder, path) };
+  }
+
+  async #explained<T>(path: string, step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      throw await this.#explain(error, path);
+    }
   }
 
   /** A file that is missing together with its root is not gone. */
