@@ -42,17 +42,36 @@ export function assemble(
   for (const row of rows) pairs.set(row.partNumber, { row, there: undefined });
   for (const there of listed) pairs.set(there.partNumber, { row: pairs.get(there.partNumber)?.row, there });
   const count = countOf([...pairs.keys()], expected);
-  const missing = range(count).filter((part) => !isThere(pairs.get(part), part, count, expected));
-  const surplus = [...pairs]
-    .filter(([part, { row, there }]) =>
-      part > count ? row?.etag != null : there !== undefined && row?.etag == null,
-    )
-    .map(([part]) => part)
-    .sort((a, b) => a - b);
-  if (missing.length > 0 || surplus.some((part) => part > count)) {
-    return { incomplete: incompleteOf(missing, surplus, count) };
+  const faults = range(count).map((part) => faultOf(pairs.get(part), part, count, expected));
+  const found: Faults = {
+    count,
+    absent: numbersOf(faults, 'absent'),
+    misfit: numbersOf(faults, 'misfit'),
+    surplus: [...pairs].flatMap(([part, pair]) => (isSurplus(pair, part > count) ? [part] : [])),
+  };
+  if (faults.some((fault) => fault !== undefined) || found.surplus.some((part) => part > count)) {
+    return { incomplete: incompleteOf(found) };
   }
   return { whole: join(range(count).map((part) => pairs.get(part) as Required<Pair>)) };
+}
+
+/** By part number, from 1. */
+interface Faults {
+  count: number;
+  absent: number[];
+  /** There, with a size that it cannot have where it is. */
+  misfit: number[];
+  surplus: number[];
+}
+
+function numbersOf(faults: readonly (string | undefined)[], which: string): number[] {
+  return faults.flatMap((fault, index) => (fault === which ? [index + 1] : []));
+}
+
+/** Beyond the end what was acknowledged counts; before it, what nobody acknowledged. */
+function isSurplus({ row, there }: Pair, beyond: boolean): boolean {
+  const acknowledged = typeof row?.etag === 'string';
+  return beyond ? acknowledged : there !== undefined && !acknowledged;
 }
 
 /** What S3 has and nobody acknowledged counts only where nothing else says where the end is. */
@@ -61,13 +80,22 @@ function countOf(known: readonly number[], { size, chunkSize, chunks }: Expected
   return chunks ?? known.reduce((most, part) => Math.max(most, part), 1);
 }
 
-function isThere(pair: Pair | undefined, part: number, count: number, expected: Expected): boolean {
+function faultOf(
+  pair: Pair | undefined,
+  part: number,
+  count: number,
+  expected: Expected,
+): 'absent' | 'misfit' | undefined {
   const { row, there } = pair ?? {};
-  if (row?.etag == null || there === undefined || plain(row.etag) !== plain(there.etag)) return false;
-  if (row.size !== null && row.size !== there.size) return false;
+  if (typeof row?.etag !== 'string' || there === undefined) return 'absent';
+  if (plain(row.etag) !== plain(there.etag)) return 'absent';
+  if (row.size !== null && row.size !== there.size) return 'absent';
   // Where the size is unknown the client's own parts are as long as it likes, within what S3 takes.
-  if (expected.size === null) return part === count || there.size >= expected.minPartSize;
-  return there.size === chunkLength(part - 1, expected).most;
+  const fits =
+    expected.size === null
+      ? part === count || there.size >= expected.minPartSize
+      : there.size === chunkLength(part - 1, expected).most;
+  return fits ? undefined : 'misfit';
 }
 
 function plain(etag: string): string {
@@ -102,18 +130,21 @@ function join(pairs: readonly Required<Pair>[]): Assembled {
   return { parts, size, ours, bytesSent, ...(whole === undefined ? {} : { crc32: crcToBase64(whole) }) };
 }
 
-function incompleteOf(missing: readonly number[], surplus: readonly number[], count: number): Incomplete {
-  const chunks = (parts: readonly number[]): number[] => parts.map((part) => part - 1);
-  const beyond = chunks(surplus.filter((part) => part > count));
-  const said = [
-    missing.length === 0 ? '' : `missing of ${count} chunks: ${named(chunks(missing))}`,
-    beyond.length === 0 ? '' : `beyond the last chunk: ${named(beyond)}`,
+function incompleteOf({ count, absent, misfit, surplus }: Faults): Incomplete {
+  const chunks = (parts: readonly number[]): number[] => parts.map((part) => part - 1).sort((a, b) => a - b);
+  const missing = chunks([...absent, ...misfit]);
+  const said: [what: string, numbers: number[]][] = [
+    [`missing of ${count} chunks`, chunks(absent)],
+    ['of a size that they cannot have', chunks(misfit)],
+    ['beyond the last chunk', chunks(surplus.filter((part) => part > count))],
   ];
   return {
-    missing: chunks(missing).slice(0, MOST_NAMED),
+    missing: missing.slice(0, MOST_NAMED),
     missingCount: missing.length,
     surplus: chunks(surplus).slice(0, MOST_NAMED),
-    message: said.filter((text) => text !== '').join('; '),
+    message: said
+      .flatMap(([what, numbers]) => (numbers.length > 0 ? `${what}: ${named(numbers)}` : []))
+      .join('; '),
   };
 }
 

@@ -163,7 +163,10 @@ describe('chunks', () => {
     const { id, key, bucket, sender } = await begin(await rig.bucket());
     expect(await incomplete(id)).toMatchObject({ missing: [0], missingCount: 1 });
     for (const [at, part] of cut(bytes).entries()) await sender.send(at + 1, part);
-    expect(await incomplete(id, { chunks: 4 })).toMatchObject({ missing: [3], missingCount: 1 });
+    // The third is too short to be in the middle.
+    const longer = await incomplete(id, { chunks: 4 });
+    expect(longer).toMatchObject({ missing: [2, 3], missingCount: 2, surplus: [] });
+    expect(longer.message).toBe('missing of 4 chunks: 3; of a size that they cannot have: 2');
     expect(await incomplete(id, { chunks: 2 })).toMatchObject({ missing: [], surplus: [2] });
     const wrong = { size: bytes.length - 1 };
     await expect(rig.client.sessions.complete(id, wrong)).rejects.toMatchObject({ code: 'SizeMismatch' });
