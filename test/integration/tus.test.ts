@@ -6,10 +6,11 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KiB, MiB } from '../../src/core/limits.js';
-import { createPool, query, type Pool } from '../../src/infra/catalog/pool.js';
-import { startTestApi, type TestApi } from '../helpers/api.js';
+import { query } from '../../src/infra/catalog/pool.js';
+import { startTestApi } from '../helpers/api.js';
+import { startApiBench, type ApiBench } from '../helpers/api-bench.js';
 import type { TestBucket } from '../helpers/buckets.js';
-import { keysIn, objectSha256, startRig, type Rig } from '../helpers/rig.js';
+import { keysIn, objectSha256 } from '../helpers/rig.js';
 import {
   metadataOf,
   OFFSET_STREAM,
@@ -22,23 +23,18 @@ import { eventually } from '../helpers/wait.js';
 
 const PART = 8 * MiB;
 
-let rig: Rig;
-let api: TestApi;
-let db: Pool;
+let bench: ApiBench;
+let rig: ApiBench['rig'];
+let api: ApiBench['api'];
+let db: ApiBench['db'];
 let tus: TusCaller;
 
 beforeAll(async () => {
-  rig = await startRig();
-  api = await startTestApi(rig.surroundings);
-  const { url, schema } = rig.surroundings.postgres ?? { url: '' };
-  db = createPool(url, { max: 2, ...(schema === undefined ? {} : { schema }) });
+  bench = await startApiBench();
+  ({ rig, api, db } = bench);
   tus = tusCaller(api.url);
 });
-afterAll(async () => {
-  await api.close();
-  await db.end();
-  await rig.close();
-});
+afterAll(() => bench.close());
 
 /** Of an upload to `key` in the bucket. */
 function into(bucket: TestBucket, key: string, more: Record<string, string> = {}): Record<string, string> {
