@@ -32,8 +32,8 @@ export function createKeysOf(keys: KeyStore): KeysOf {
   return async ({ id, source, options }, op) => {
     const found: UploadKeys = {};
     if (options.encryption?.type === 'SSE_C') found.destination = await use(options.encryption, id, op);
-    if (source.kind === 'object' && source.customerKey !== undefined)
-      found.source = await use(source.customerKey, id, op);
+    if (source.kind === 'object' && source.sealedKey !== undefined)
+      found.source = await use(source.sealedKey, id, op);
     return found;
   };
 }

@@ -15,8 +15,8 @@ export function fingerprint({ source, destination, options }: UploadObjectInput,
 
 function seenSource(source: Source, secret: string | undefined): Source | object {
   if (source.kind === 'url' && source.sealed !== undefined) return { ...source, sealed: secret };
-  if (source.kind !== 'object' || source.customerKey === undefined) return source;
-  return { ...source, customerKey: source.customerKey.keyMd5 };
+  if (source.kind !== 'object' || source.sealedKey === undefined) return source;
+  return { ...source, sealedKey: source.sealedKey.keyMd5 };
 }
 
 function seenOptions(options: UploadOptions): UploadOptions | object {

@@ -50,7 +50,7 @@ export function rotationUpload({ id, node, from, to, apiKey }: Rotation): StartU
   const { nodeId, bucket, key, size } = node;
   return {
     id,
-    source: { kind: 'object', bucket, key, ...(from === undefined ? {} : { customerKey: from }) },
+    source: { kind: 'object', bucket, key, ...(from === undefined ? {} : { sealedKey: from }) },
     destination: { bucket, key },
     options: {
       ...(to === undefined ? {} : { encryption: to }),

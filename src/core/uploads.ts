@@ -39,7 +39,7 @@ export interface ObjectSource {
   key: string;
   versionId?: string;
   /** What it is encrypted with, where that is SSE-C. */
-  customerKey?: SealedKey;
+  sealedKey?: SealedKey;
 }
 
 /** Bytes that a client brings, part by part; see core/sessions. */

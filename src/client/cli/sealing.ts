@@ -80,7 +80,7 @@ class Sealing {
       sealed = { ...sealed, options: { ...sealed.options, encryption } };
     }
     if (sourceKey !== undefined && sealed.source.kind === 'object')
-      sealed = { ...sealed, source: { ...sealed.source, customerKey: await this.key(sourceKey) } };
+      sealed = { ...sealed, source: { ...sealed.source, sealedKey: await this.key(sourceKey) } };
     return sealed;
   }
 

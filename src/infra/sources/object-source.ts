@@ -28,7 +28,7 @@ export function createObjectSource({ stores, sameStore }: ObjectStores): SourceK
         kind: 'object',
         ...(source.store === undefined ? {} : { store: source.store }),
         ...refOf(source),
-        ...(source.customerKey === undefined ? {} : { customerKey: source.customerKey }),
+        ...(source.sealedKey === undefined ? {} : { sealedKey: source.sealedKey }),
         size: head.size,
         etag: head.etag,
         crc32: head.crc32 ?? null,
@@ -108,7 +108,7 @@ function watch(pinned: PinnedObject, op: string, expected: number, signal: Abort
   };
 }
 
-function refOf({ bucket, key, versionId }: ObjectSource): Omit<ObjectRef, 'customerKey'> {
+function refOf({ bucket, key, versionId }: ObjectSource): ObjectRef {
   return versionId === undefined ? { bucket, key } : { bucket, key, versionId };
 }
 
