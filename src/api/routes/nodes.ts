@@ -138,14 +138,13 @@ async function start({ temporal }: ApiDeps, rollback: Rollback): Promise<string>
 /** Said at once, for the upload would only fail of it later. */
 async function mustExist({ store }: ApiDeps, node: NodeRow, versionId: string): Promise<void> {
   const { bucket, key, nodeId } = node;
-  const head = await store
-    .headObject({ bucket, key, versionId }, AbortSignal.timeout(S3_MS))
-    .catch((error: unknown) => {
-      // What cannot be the name of a version is refused as such.
-      if (error instanceof LongshoreError && error.code === 'InvalidRequest') return undefined;
-      throw error;
-    });
-  if (head !== undefined) return;
+  const signal = AbortSignal.timeout(S3_MS);
+  for (let after: string | undefined, more = true; more;) {
+    const page = await store.listVersions({ bucket, key, ...(after === undefined ? {} : { after }) }, signal);
+    if (page.versions.some((version) => version.versionId === versionId && !version.deleted)) return;
+    after = page.next;
+    more = after !== undefined;
+  }
   throw new LongshoreError('NotFound', `the node ${nodeId} has no version ${versionId}`, {
     op: 'rollback',
     key: nodeId,
