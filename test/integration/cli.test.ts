@@ -75,6 +75,22 @@ describe('with a worker', () => {
     expect(put.stderr).toBe('');
   });
 
+  test('put sends from here to the API of the stack, which is found in its folder', async () => {
+    const key = fresh('from here');
+    const put = await longshore.call('put', file, `s3://uploads/${key}`, '--through-api', '--json');
+    expect(put.code).toBe(EXIT.ok);
+    expect(put.last).toMatchObject({ state: 'COMPLETED', key, size: content.length, verification: 'full' });
+    expect(sha256(await readFile(longshore.object(key)))).toBe(sha256(content));
+    const id = fresh('empty');
+    const empty = await longshore.call('put', '-', `s3://uploads/${id}`, '--id', id, '--json');
+    expect([empty.code, empty.last['size']]).toEqual([EXIT.ok, 0]);
+    const sessions = await longshore.call('sessions', '--json');
+    expect((sessions.last['sessions'] as Line[]).map((one) => one['id'])).toEqual([id, put.last['id']]);
+    // A session is an upload like others.
+    const status = await longshore.call('status', id, '--json');
+    expect(status.last).toMatchObject({ id, state: 'COMPLETED', source: `client:${id}`, size: 0 });
+  });
+
   test('the same id again is refused with its result, and with another input as a conflict', async () => {
     const id = fresh('once');
     const put = (key: string) => longshore.call('put', file, `s3://uploads/${key}`, '--id', id, '--json');

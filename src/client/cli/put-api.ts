@@ -7,14 +7,15 @@ import { EXIT, LongshoreError } from '../../core/errors.js';
 import type { Destination, UploadResult } from '../../core/uploads.js';
 import { validateDestination, validateOptions } from '../../core/validate.js';
 import type { Config } from '../../infra/config.js';
-import { HttpSessions, resultOf, type BeginAsk, type HttpSession } from '../http/sessions.js';
+import { resultOf, type BeginAsk, type HttpSession, type HttpSessions } from '../http/sessions.js';
 import { parseDestination } from '../source-spec.js';
 import type { PutOptions } from './commands/put.js';
 import { asLongshoreError, exitCodeOf, jsonError, printFailure } from './failure.js';
 import { Detached, Interrupts } from './interrupts.js';
 import type { Io } from './io.js';
-import { badUsage, count, encryption, pairs, size } from './options.js';
+import { count, pairs } from './options.js';
 import { printFailed, printResult, resultJson, resultLines, type Ended } from './outcome.js';
+import { askOf, connect, encryptionOf, refuseWhatWorkersDo } from './put-ask.js';
 import { fileOf } from './put-session.js';
 import { stdinOf } from './put-stdin.js';
 import { createSessionScreen, type SessionScreen } from './session-screen.js';
@@ -69,7 +70,8 @@ export async function putFromHere(
     ...(metadata === undefined ? {} : { metadata }),
     ...(tags === undefined ? {} : { tags }),
   });
-  return await new Run(io, config, options, source, destination).toEnd();
+  const asked = await encryptionOf(io, config, options);
+  return await new Run(io, config, options, source, destination, asked).toEnd();
 }
 
 class Run {
@@ -89,13 +91,14 @@ class Run {
     private readonly options: PutOptions,
     private readonly source: LocalSource,
     private readonly destination: Destination,
+    encrypted: BeginAsk['encryption'],
   ) {
     refuseWhatWorkersDo(options);
     const { concurrency } = config.uploadAsked;
     const asked =
       options.concurrency === undefined ? concurrency : count('--concurrency', options.concurrency);
     this.lanes = Math.min(asked ?? DEFAULT_LANES, MAX_LANES);
-    this.ask = askOf(config, options, source, destination);
+    this.ask = { ...askOf(config, options, source.name, destination), encryption: encrypted };
     this.screen = createSessionScreen(io, options);
     this.api = connect(io, config, (line) => this.warn(line));
   }
@@ -227,52 +230,6 @@ class Run {
       return asked ? failure : undefined;
     }
   }
-}
-
-/** The API that is configured. Throws InvalidConfig when none is. */
-export function connect(io: Io, { remote }: Config, onRetry: (why: string) => void): HttpSessions {
-  if (remote === undefined) {
-    throw new LongshoreError('InvalidConfig', 'no API is configured', {
-      op: 'connect',
-      hint: 'Give its address by --api or LONGSHORE_API_URL, or start `longshore dev` in this folder.',
-    });
-  }
-  const { url, key, patienceMs } = remote;
-  const { protocol, hostname } = new URL(url);
-  if (key !== undefined && protocol === 'http:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname))
-    io.err(`warning: the API key goes to ${url} in the clear; use https`);
-  return new HttpSessions({ url, key, patienceMs, onRetry: ({ message }) => onRetry(message) });
-}
-
-function askOf(
-  { uploadAsked }: Config,
-  options: PutOptions,
-  { name }: LocalSource,
-  { bucket, key }: Destination,
-): Omit<BeginAsk, 'size'> {
-  const encrypted = encryption(options) ?? uploadAsked.encryption;
-  return {
-    ...{ id: options.id ?? crypto.randomUUID(), name, bucket, key, contentType: options.contentType },
-    ...{ chunkSize: size('--part-size', options.partSize) ?? uploadAsked.partSize },
-    ...{ metadata: pairs('--metadata', options.metadata), tags: pairs('--tag', options.tag) },
-    ...(encrypted === undefined || encrypted.type === 'SSE_C' ? {} : { encryption: encrypted }),
-    ifNoneMatch: options.ifNoneMatch === true ? '*' : undefined,
-  };
-}
-
-/** Throws InvalidInput. */
-function refuseWhatWorkersDo(options: PutOptions): void {
-  const given = {
-    '--cache-control': options.cacheControl !== undefined,
-    '--storage-class': options.storageClass !== undefined,
-    '--no-checksum': !options.checksum,
-    '--demand': options.demand !== undefined,
-    '--source-store': options.sourceStore !== undefined,
-    '--detach': options.detach === true,
-  };
-  const named = Object.entries(given).filter(([, is]) => is);
-  if (named.length === 0) return;
-  throw badUsage(`${named.map(([name]) => name).join(', ')} cannot be had by way of the API`);
 }
 
 /** The same id, long done: its result is the answer, but nothing was sent now. */

@@ -67,6 +67,12 @@ const Receipt = z.object({ etag: z.string() });
 /** A session as the API shows it; what is not known is null. Sizes in bytes, times ISO 8601. */
 export type HttpSession = z.infer<typeof View>;
 
+export type AskedEncryption =
+  | { type: 'SSE_S3' }
+  | { type: 'SSE_KMS'; kmsKeyId?: string }
+  /** 32 bytes, and their MD5 in base64. */
+  | { type: 'SSE_C'; key: Buffer; md5: string };
+
 export interface BeginAsk {
   id: string;
   name: string;
@@ -79,7 +85,7 @@ export interface BeginAsk {
   chunkSize?: number | undefined;
   metadata?: Record<string, string> | undefined;
   tags?: Record<string, string> | undefined;
-  encryption?: { type: 'SSE_S3' } | { type: 'SSE_KMS'; kmsKeyId?: string } | undefined;
+  encryption?: AskedEncryption | undefined;
   ifNoneMatch?: '*' | undefined;
 }
 
@@ -212,8 +218,16 @@ export function base64Crc32(value: number): string {
 }
 
 function encryptionOf(encryption: BeginAsk['encryption']): object | undefined {
-  if (encryption?.type !== 'SSE_KMS') return encryption;
-  return { type: encryption.type, kms_key_id: encryption.kmsKeyId };
+  switch (encryption?.type) {
+    case 'SSE_KMS':
+      return { type: 'SSE_KMS', kms_key_id: encryption.kmsKeyId };
+    case 'SSE_C': {
+      const { type, key, md5 } = encryption;
+      return { type, customer_key_b64: key.toString('base64'), customer_key_md5: md5 };
+    }
+    default:
+      return encryption;
+  }
 }
 
 function at(id: string): string {

@@ -6,7 +6,7 @@ import { failureOf, type ChunkRange, type HttpSession, type HttpSessions } from 
 import { jsonError } from '../failure.js';
 import type { Io } from '../io.js';
 import { badUsage, count, type Common } from '../options.js';
-import { connect } from '../put-api.js';
+import { connect } from '../put-ask.js';
 import { configure } from '../session.js';
 import { bytes, bytesOf, duration, fields, grouped, localTime, plural, table } from '../text.js';
 
