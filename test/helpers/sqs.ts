@@ -39,7 +39,13 @@ export async function startTestSqs(): Promise<TestSqs> {
   const settings = join(folder, 'elasticmq.conf');
   await writeFile(settings, settingsOf(port));
   const guard = startGuard();
-  const client = new SQSClient({ endpoint, region: 'us-east-1', credentials: KEYS, maxAttempts: 1 });
+  const client = new SQSClient({
+    endpoint,
+    region: 'us-east-1',
+    credentials: KEYS,
+    maxAttempts: 1,
+    useQueueUrlAsEndpoint: false,
+  });
   const start = () => {
     const part = launch({
       ...{ name: 'elasticmq', command, args: [], guard, cwd: folder },

@@ -46,10 +46,12 @@ export async function appendEvent(tx: Queryable, event: CloudEvent): Promise<voi
   });
 }
 
-/** jsonb takes no NUL, which the name of a file cannot hold but a label can. */
+const LONE_SURROGATE = /\p{Surrogate}/gu;
+
+/** jsonb takes neither NUL nor half a character, and what came from outside may hold them. */
 function jsonText(event: CloudEvent): string {
   return JSON.stringify(event, (_name, value: unknown) =>
-    typeof value === 'string' ? printable(value).toWellFormed() : value,
+    typeof value === 'string' ? printable(value).replaceAll(LONE_SURROGATE, '\uFFFD') : value,
   );
 }
 

@@ -102,14 +102,18 @@ class SqsPublisher implements EventPublisher {
 const CONTENT_FAULTS = ['InvalidMessageContents', 'BatchRequestTooLong', 'MessageTooLong'];
 
 function isContentFault(error: unknown): boolean {
-  return error instanceof Error && CONTENT_FAULTS.some((fault) => error.name.includes(fault));
+  return (
+    error instanceof Error && CONTENT_FAULTS.some((fault) => `${error.name} ${error.message}`.includes(fault))
+  );
 }
 
 async function open(config: SqsConfig): Promise<SQSClient> {
   const { SQSClient: Client } = await import('@aws-sdk/client-sqs');
-  const { accessKeyId, secretAccessKey, region } = config;
+  const { accessKeyId, secretAccessKey, region, url } = config;
   return new Client({
     region,
+    endpoint: new URL(url).origin,
+    useQueueUrlAsEndpoint: false,
     credentials: createCredentialSource({ accessKeyId, secretAccessKey }),
     maxAttempts: 2,
     requestHandler: {

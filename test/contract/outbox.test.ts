@@ -1,0 +1,279 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { CloudEvent, SinkName } from '../../src/core/events.js';
+import type { JobDefinition } from '../../src/core/jobs.js';
+import type { UploadReport } from '../../src/core/uploads.js';
+import { finishJob, insertJob, openJob } from '../../src/infra/catalog/jobs.js';
+import { migrate } from '../../src/infra/catalog/migrations.js';
+import {
+  advanceSink,
+  appendEvent,
+  buryEvent,
+  claimSink,
+  lockSubject,
+  noteAway,
+  noteRefusal,
+  pruneOutbox,
+  readOutbox,
+  sinkLags,
+  type SinkHold,
+} from '../../src/infra/catalog/outbox.js';
+import { transaction } from '../../src/infra/catalog/pool.js';
+import { reportUpload } from '../../src/infra/catalog/uploads.js';
+import { faultsOf } from '../helpers/event-schemas.js';
+import { completedReport, testEvent } from '../helpers/events.js';
+import { testSchema, type TestSchema } from '../helpers/postgres.js';
+
+let db: TestSchema;
+beforeEach(async () => {
+  db = await testSchema();
+  await migrate(db.pool);
+});
+afterEach(() => db.drop());
+
+const append = (event: CloudEvent) => appendEvent(db.pool, event);
+const idsOf = async (hold: SinkHold, limit = 100) =>
+  (await readOutbox(db.pool, hold, limit)).map(({ event }) => event.id);
+
+/** Reads and advances to the end, some at a time. */
+async function drain(hold: SinkHold, batch = 2): Promise<{ ids: string[]; hold: SinkHold }> {
+  const ids: string[] = [];
+  let at = hold;
+  for (;;) {
+    const rows = await readOutbox(db.pool, at, batch);
+    const last = rows.at(-1);
+    if (last === undefined) return { ids, hold: at };
+    ids.push(...rows.map(({ event }) => event.id));
+    at = await advanceSink(db.pool, at, last, rows.length);
+  }
+}
+
+/** A transaction that is open until it is told to commit. */
+async function held(work: (tx: Parameters<Parameters<typeof transaction>[2]>[0]) => Promise<void>) {
+  let commit = (): void => undefined;
+  const mayCommit = new Promise<void>((resolve) => (commit = resolve));
+  let begun = (): void => undefined;
+  const didBegin = new Promise<void>((resolve) => (begun = resolve));
+  const done = transaction(db.pool, 'test', async (tx) => {
+    await work(tx);
+    begun();
+    await mayCommit;
+  });
+  await Promise.race([didBegin, done]);
+  return {
+    commit: async () => {
+      commit();
+      await done;
+    },
+  };
+}
+
+describe('the order of events', () => {
+  test('is that in which they were written, page after page, for each sink by itself', async () => {
+    const events = [1, 2, 3, 4, 5].map((n) => testEvent('n', n));
+    for (const event of events) await append(event);
+    const ids = events.map(({ id }) => id);
+    for (const sink of ['kafka', 'sqs'] as SinkName[]) {
+      const drained = await drain(await claimSink(db.pool, sink));
+      expect(drained.ids).toEqual(ids);
+      expect(await idsOf(drained.hold)).toEqual([]);
+    }
+  });
+
+  test('loses none that commits late: later ones wait for it', async () => {
+    const hold = await claimSink(db.pool, 'kafka');
+    const [late, soon] = [testEvent('late'), testEvent('soon')];
+    const slow = await held((tx) => appendEvent(tx, late));
+    await append(soon);
+    // The number of the later one is higher already: whoever read it now would pass by the other.
+    expect(await idsOf(hold)).toEqual([]);
+    await slow.commit();
+    const drained = await drain(hold, 1);
+    expect(drained.ids).toEqual([late.id, soon.id]);
+  });
+
+  test('of one subject is that of the commits, whoever began first', async () => {
+    const hold = await claimSink(db.pool, 'kafka');
+    const [first, second] = [testEvent('n', 1), testEvent('n', 2)];
+    const one = await held(async (tx) => {
+      await lockSubject(tx, 'n');
+      await appendEvent(tx, first);
+    });
+    const two = transaction(db.another(), 'test', async (tx) => {
+      await lockSubject(tx, 'n');
+      await appendEvent(tx, second);
+    });
+    await one.commit();
+    await two;
+    expect((await drain(hold, 1)).ids).toEqual([first.id, second.id]);
+  });
+
+  test('is not disturbed by what was rolled back', async () => {
+    const hold = await claimSink(db.pool, 'kafka');
+    const broken = transaction(db.pool, 'test', async (tx) => {
+      await appendEvent(tx, testEvent('lost'));
+      throw new Error('no');
+    });
+    await expect(broken).rejects.toThrow();
+    await append(testEvent('kept'));
+    expect(await idsOf(hold)).toEqual([testEvent('kept').id]);
+  });
+});
+
+describe('a sink', () => {
+  test('goes on where it was when its relay is another', async () => {
+    for (const n of [1, 2, 3]) await append(testEvent('n', n));
+    const first = await claimSink(db.pool, 'kafka');
+    const [row] = await readOutbox(db.pool, first, 1);
+    if (row === undefined) throw new Error('nothing was read');
+    await advanceSink(db.pool, first, row, 1);
+    const second = await claimSink(db.pool, 'kafka');
+    expect(await idsOf(second)).toEqual([2, 3].map((n) => testEvent('n', n).id));
+  });
+
+  test('is moved by the relay that claimed it last, and by no other', async () => {
+    await append(testEvent('n'));
+    const zombie = await claimSink(db.pool, 'kafka');
+    const [row] = await readOutbox(db.pool, zombie, 1);
+    if (row === undefined) throw new Error('nothing was read');
+    const current = await claimSink(db.pool, 'kafka');
+    const fenced = { code: 'AttemptFenced' };
+    await expect(readOutbox(db.pool, zombie, 1)).rejects.toMatchObject(fenced);
+    await expect(advanceSink(db.pool, zombie, row, 1)).rejects.toMatchObject(fenced);
+    await expect(noteRefusal(db.pool, zombie)).rejects.toMatchObject(fenced);
+    await expect(noteAway(db.pool, zombie, 'gone')).rejects.toMatchObject(fenced);
+    await expect(buryEvent(db.pool, zombie, row, 'bad')).rejects.toMatchObject(fenced);
+    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 1, dead: 0, sent: 0 }]);
+    expect((await drain(current)).ids).toHaveLength(1);
+  });
+
+  test('is moved once from each place: the second of two writers is fenced', async () => {
+    for (const n of [1, 2]) await append(testEvent('n', n));
+    const hold = await claimSink(db.pool, 'kafka');
+    const [first, second] = await readOutbox(db.pool, hold, 2);
+    if (first === undefined || second === undefined) throw new Error('too little was read');
+    await advanceSink(db.pool, hold, second, 2);
+    await expect(advanceSink(db.pool, hold, first, 1)).rejects.toMatchObject({ code: 'AttemptFenced' });
+  });
+
+  test('counts refusals until it moves on, over relays; what it never takes is laid aside once', async () => {
+    for (const n of [1, 2]) await append(testEvent('n', n));
+    const hold = await noteRefusal(db.pool, await claimSink(db.pool, 'kafka'));
+    const again = await noteRefusal(db.pool, await claimSink(db.pool, 'kafka'));
+    expect([hold.refusals, again.refusals]).toEqual([1, 2]);
+    const [bad] = await readOutbox(db.pool, again, 1);
+    if (bad === undefined) throw new Error('nothing was read');
+    const next = await buryEvent(db.pool, again, bad, 'too large');
+    expect(next.refusals).toBe(0);
+    expect(await idsOf(next)).toEqual([testEvent('n', 2).id]);
+    const { rows } = await db.pool.query('SELECT sink, event_id, reason, event FROM event_dead_letters');
+    expect(rows).toEqual([{ sink: 'kafka', event_id: bad.event.id, reason: 'too large', event: bad.event }]);
+  });
+
+  test('tells what waits for it, and since when it is away', async () => {
+    for (const n of [1, 2, 3]) await append(testEvent('n', n));
+    await db.pool.query(`UPDATE outbox SET created_at = now() - interval '1 minute'`);
+    const hold = await claimSink(db.pool, 'kafka');
+    await noteAway(db.pool, hold, 'refused');
+    const [away] = await sinkLags(db.pool);
+    expect(away).toMatchObject({ sink: 'kafka', waiting: 3, awayReason: 'refused' });
+    expect(away?.age).toBeGreaterThanOrEqual(60);
+    await drain(hold);
+    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 0, age: 0, sent: 3, awaySince: null }]);
+  });
+
+  test('sends all that is kept again once the database was restored elsewhere', async () => {
+    for (const n of [1, 2]) await append(testEvent('n', n));
+    await drain(await claimSink(db.pool, 'kafka'));
+    // As a dump brings it to a server whose transactions have lower numbers.
+    await db.pool.query(`UPDATE outbox SET xid = (xid::text::bigint + 1000000000)::text::xid8`);
+    await db.pool.query(`UPDATE event_sinks SET xid = (xid::text::bigint + 1000000000)::text::xid8`);
+    await append(testEvent('n', 3));
+    const ids = [1, 2, 3].map((n) => testEvent('n', n).id);
+    expect((await drain(await claimSink(db.pool, 'kafka'))).ids).toEqual(ids);
+    expect((await drain(await claimSink(db.pool, 'sqs'))).ids).toEqual(ids);
+  });
+});
+
+describe('what is kept', () => {
+  const DAY = 24 * 3600 * 1000;
+  const age = (interval: string) =>
+    db.pool.query(`UPDATE outbox SET created_at = now() - interval '${interval}'`);
+  const left = async () => (await db.pool.query('SELECT FROM outbox')).rowCount;
+
+  test('is what is young, and what a sink has not had', async () => {
+    for (const n of [1, 2, 3]) await append(testEvent('n', n));
+    const behind = await claimSink(db.pool, 'kafka');
+    await drain(await claimSink(db.pool, 'sqs'));
+    expect(await pruneOutbox(db.pool, DAY)).toBe(0);
+    await age('2 days');
+    expect(await pruneOutbox(db.pool, DAY)).toBe(0);
+    const [first] = await readOutbox(db.pool, behind, 1);
+    if (first === undefined) throw new Error('nothing was read');
+    await advanceSink(db.pool, behind, first, 1);
+    expect(await pruneOutbox(db.pool, DAY)).toBe(1);
+    expect(await left()).toBe(2);
+  });
+
+  test('is nothing old where there is no sink, or only one that is gone for good', async () => {
+    await append(testEvent('n'));
+    await age('8 days');
+    expect(await pruneOutbox(db.pool, 7 * DAY)).toBe(1);
+    await claimSink(db.pool, 'kafka');
+    await append(testEvent('n', 2));
+    await age('8 days');
+    expect(await pruneOutbox(db.pool, 7 * DAY)).toBe(0);
+    await db.pool.query(`UPDATE event_sinks SET updated_at = now() - interval '31 days'`);
+    expect(await pruneOutbox(db.pool, 7 * DAY)).toBe(1);
+  });
+});
+
+describe('ends', () => {
+  const events = async () => {
+    const { rows } = await db.pool.query<{ event: CloudEvent }>('SELECT event FROM outbox ORDER BY xid, no');
+    return rows.map(({ event }) => event);
+  };
+  const report = (change: Partial<UploadReport> = {}) =>
+    reportUpload(db.pool, 'inst', completedReport('a', change));
+
+  test('of an upload are told once, however often they are reported', async () => {
+    await report({ sequence: 1, state: 'UPLOADING', result: undefined as never });
+    expect(await events()).toEqual([]);
+    await report();
+    await report();
+    await report({ sequence: 2, state: 'FAILED' });
+    const told = await events();
+    expect(told).toMatchObject([{ type: 'upload.completed', subject: 'a', data: { etag: '"e"', size: 5 } }]);
+    expect(told.flatMap(faultsOf)).toEqual([]);
+  });
+
+  test('of two writers at once are told once', async () => {
+    const pools = [db.pool, db.another(), db.another()];
+    await Promise.all(pools.map((pool) => reportUpload(pool, 'inst', completedReport('a'))));
+    expect(await events()).toHaveLength(1);
+  });
+
+  test('of each run are told', async () => {
+    const failure = { code: 'S3Unavailable', message: 'a\0b \ud800', hint: 'wait' } as const;
+    await report({ state: 'FAILED', failure, result: undefined as never });
+    await report({ runId: 'run-2', runStartedAt: '2026-01-02T00:00:00.000Z', sequence: 1 });
+    const told = await events();
+    expect(told.map(({ type }) => type)).toEqual(['upload.failed', 'upload.completed']);
+    expect(told[0]?.data.failure?.message).toBe('a\uFFFDb \uFFFD');
+  });
+
+  test('of a job are told once, with its counts', async () => {
+    const definition: JobDefinition = {
+      source: { root: 'files', path: 'x' },
+      sourceFolder: '/x',
+      destination: { bucket: 'b', prefix: 'p/' },
+      ...{ filter: {}, objects: {}, monitor: { enabled: false }, compare: 'mtime', verify: false },
+    };
+    const open = { id: 'j', workflowId: 'job/j', definition, fingerprint: 'f' };
+    await insertJob(db.pool, 'inst', open);
+    const ref = await openJob(db.pool, 'inst', { ...open, mode: 'first', runId: 'r1' });
+    for (let times = 0; times < 2; times += 1) await finishJob(db.pool, ref, { state: 'COMPLETED' });
+    const told = await events();
+    expect(told).toMatchObject([{ id: 'job/j/r1/job.completed', subject: 'j', data: { prefix: 'p/' } }]);
+    expect(told.flatMap(faultsOf)).toEqual([]);
+  });
+});

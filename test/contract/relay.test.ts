@@ -1,0 +1,211 @@
+/** The relay's activity on a real outbox, with a sink that does what the test wants. */
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createRelayActivities, type RelayPace } from '../../src/activities/relay.js';
+import { LongshoreError } from '../../src/core/errors.js';
+import type { CloudEvent, RelayAnswer, SinkName } from '../../src/core/events.js';
+import { migrate } from '../../src/infra/catalog/migrations.js';
+import { appendEvent, claimSink, sinkLags } from '../../src/infra/catalog/outbox.js';
+import type { EventPublisher, Published } from '../../src/infra/events/publisher.js';
+import { testEvent } from '../helpers/events.js';
+import { testSchema, type TestSchema } from '../helpers/postgres.js';
+import { eventually } from '../helpers/wait.js';
+
+let db: TestSchema;
+beforeAll(() => {
+  // What fails here is meant to.
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+});
+beforeEach(async () => {
+  db = await testSchema();
+  await migrate(db.pool);
+});
+afterEach(() => db.drop());
+
+const DAY = 24 * 3600 * 1000;
+const away = new LongshoreError('SinkUnavailable', 'nobody is there', { op: 'publish' });
+const refusal = new LongshoreError('EventRefused', 'too large', { op: 'publish' });
+
+type Answer = (events: readonly CloudEvent[]) => Published | Promise<Published>;
+const takesAll: Answer = (events) => ({ accepted: events.length });
+
+/** What the sink is asked and has taken, and what is logged of it. */
+class Scene {
+  readonly taken: CloudEvent[] = [];
+  readonly asked: number[] = [];
+  readonly logged: string[] = [];
+  readonly counted = { sent: 0, dead: 0, failed: [] as string[] };
+  closed = 0;
+  answer: Answer = takesAll;
+  readonly stopping = new AbortController();
+  readonly #environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 60_000 });
+
+  async run(pace: Partial<RelayPace> = {}, sink: SinkName = 'kafka'): Promise<RelayAnswer> {
+    const write = (_fields: unknown, message?: string): void => void this.logged.push(message ?? '');
+    const { relayEvents } = createRelayActivities({
+      db: db.pool,
+      sinks: new Map([['kafka', () => this.#publisher()]]),
+      keepMs: DAY,
+      log: { info: write, warn: write, error: write } as never,
+      meter: {
+        sent: (_sink, count) => void (this.counted.sent += count),
+        dead: () => void (this.counted.dead += 1),
+        failed: (_sink, code) => void this.counted.failed.push(code),
+      },
+      stopping: this.stopping.signal,
+      pace: { goMs: 1_000, pollMs: 20, firstWaitMs: 10, longestWaitMs: 200, ...pace },
+    });
+    return await this.#environment.run(relayEvents, { sink });
+  }
+
+  cancel(): void {
+    this.#environment.cancel();
+  }
+
+  #publisher(): EventPublisher {
+    return {
+      sink: 'kafka',
+      publish: async (events) => {
+        this.asked.push(performance.now());
+        const published = await this.answer(events);
+        this.taken.push(...events.slice(0, published.accepted));
+        return published;
+      },
+      close: () => Promise.resolve(void (this.closed += 1)),
+    };
+  }
+}
+
+const fill = async (count: number, from = 0): Promise<string[]> => {
+  const events = Array.from({ length: count }, (_, n) => testEvent('n', from + n));
+  for (const event of events) await appendEvent(db.pool, event);
+  return events.map(({ id }) => id);
+};
+const ids = (events: readonly CloudEvent[]): string[] => events.map(({ id }) => id);
+
+describe('a go of the relay', () => {
+  it('sends what is there and what comes, each once and in order, until it is over', async () => {
+    const scene = new Scene();
+    const first = await fill(5);
+    const going = scene.run({ batch: 2 });
+    await eventually(() => scene.taken.length === 5);
+    const second = await fill(2, 5);
+    expect(await going).toEqual({ known: true, sent: 7, dead: 0 });
+    expect(ids(scene.taken)).toEqual([...first, ...second]);
+    expect(scene.counted.sent).toBe(7);
+    expect(scene.closed).toBe(1);
+    // The next go has nothing left to do.
+    expect(await scene.run({ goMs: 100 })).toEqual({ known: true, sent: 0, dead: 0 });
+  });
+
+  it('ends early when its worker stops, or when it is cancelled', async () => {
+    for (const end of [(scene: Scene) => scene.stopping.abort(), (scene: Scene) => scene.cancel()]) {
+      const scene = new Scene();
+      const going = scene.run({ goMs: 60_000 });
+      await eventually(async () => (await sinkLags(db.pool)).length === 1);
+      end(scene);
+      await going;
+      expect(scene.closed).toBe(1);
+    }
+  }, 20_000);
+
+  it('is left to another worker by one that is stopping', async () => {
+    const scene = new Scene();
+    scene.stopping.abort();
+    await expect(scene.run()).rejects.toMatchObject({ type: 'AttemptFenced', nonRetryable: false });
+  });
+
+  it('says so when its worker has no such sink', async () => {
+    expect(await new Scene().run({}, 'sqs')).toEqual({ known: false, sent: 0, dead: 0 });
+    expect(await sinkLags(db.pool)).toEqual([]);
+  });
+});
+
+describe('a sink that is away', () => {
+  it('is asked ever more seldom, and has everything when it is back', async () => {
+    const scene = new Scene();
+    const all = await fill(3);
+    let back = false;
+    scene.answer = (events) => (back ? { accepted: events.length } : { accepted: 0, failure: away });
+    const going = scene.run({ goMs: 3_000, firstWaitMs: 50, longestWaitMs: 400 });
+    await eventually(() => scene.asked.length >= 6);
+    const waits = scene.asked.slice(1).map((at, index) => at - (scene.asked[index] ?? 0));
+    // 50, 100, 200, 400, 400 ms and up to a quarter more.
+    expect(waits[0]).toBeGreaterThanOrEqual(45);
+    expect(waits[2]).toBeGreaterThanOrEqual(190);
+    expect(waits[4]).toBeGreaterThanOrEqual(390);
+    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 3, awayReason: 'nobody is there' }]);
+    back = true;
+    await eventually(() => scene.taken.length === 3);
+    expect(await going).toMatchObject({ sent: 3 });
+    expect(ids(scene.taken)).toEqual(all);
+    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 0, awaySince: null }]);
+    expect(scene.logged).toEqual(['a sink of events is away; they wait', 'the sink of events is back']);
+    expect(new Set(scene.counted.failed)).toEqual(new Set(['SinkUnavailable']));
+  });
+
+  it('keeps what it has taken of a batch', async () => {
+    const scene = new Scene();
+    const all = await fill(4);
+    let times = 0;
+    scene.answer = (events) => {
+      times += 1;
+      return times === 1 ? { accepted: 3, failure: away } : { accepted: events.length };
+    };
+    await scene.run();
+    expect(ids(scene.taken)).toEqual(all);
+  });
+});
+
+describe('an event that the sink refuses', () => {
+  it('is tried some times, laid aside, and those after it go on', async () => {
+    const scene = new Scene();
+    const all = await fill(5);
+    const bad = all[2];
+    scene.answer = (events) => {
+      const at = events.findIndex(({ id }) => id === bad);
+      return at === -1 ? { accepted: events.length } : { accepted: at, failure: refusal };
+    };
+    expect(await scene.run({ mostRefusals: 4 })).toEqual({ known: true, sent: 4, dead: 1 });
+    expect(ids(scene.taken)).toEqual(all.filter((id) => id !== bad));
+    expect(scene.counted).toMatchObject({ dead: 1, failed: Array(4).fill('EventRefused') });
+    expect(scene.logged).toEqual(['an event is laid aside: its sink refuses it']);
+    const { rows } = await db.pool.query('SELECT event_id, reason FROM event_dead_letters');
+    expect(rows).toEqual([{ event_id: bad, reason: 'too large' }]);
+  });
+
+  it('has no more tries because the relay began again', async () => {
+    const scene = new Scene();
+    await fill(1);
+    scene.answer = () => ({ accepted: 0, failure: refusal });
+    for (let go = 0; go < 3; go += 1) {
+      await scene.run({ mostRefusals: 4, goMs: 30, firstWaitMs: 100, longestWaitMs: 100 });
+    }
+    expect(await sinkLags(db.pool)).toMatchObject([{ dead: 0, waiting: 1 }]);
+    await scene.run({ mostRefusals: 4 });
+    expect(scene.asked).toHaveLength(4);
+    expect(await sinkLags(db.pool)).toMatchObject([{ dead: 1, waiting: 0 }]);
+  });
+});
+
+describe('a relay that was overtaken', () => {
+  it('stops with its next step, and leaves the cursor to the other', async () => {
+    const scene = new Scene();
+    await fill(2);
+    let claimed = false;
+    scene.answer = async (events) => {
+      // Another claims the sink while this one sends.
+      if (!claimed) await claimSink(db.pool, 'kafka');
+      claimed = true;
+      return { accepted: events.length };
+    };
+    await expect(scene.run()).rejects.toMatchObject({ type: 'AttemptFenced', nonRetryable: false });
+    expect(scene.closed).toBe(1);
+    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 2, sent: 0 }]);
+    // It comes back as the next attempt, and sends the same again.
+    const sent = ids(scene.taken);
+    await scene.run();
+    expect(ids(scene.taken)).toEqual([...sent, ...sent]);
+  });
+});
