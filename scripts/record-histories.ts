@@ -17,7 +17,7 @@ import { pickPorts } from '../src/dev/ports.js';
 import { historyToText, type History } from '../test/helpers/histories.js';
 import { Bench, type BenchServer } from '../test/helpers/upload-bench.js';
 import { JobBench, ROOT } from '../test/helpers/job-bench.js';
-import { CASES, type Case } from './histories/cases.js';
+import { CASES, SESSION_CASES, type Case } from './histories/cases.js';
 import { JOB_CASES, type JobCase } from './histories/job-cases.js';
 import { neutralHistory } from './histories/neutral.js';
 
@@ -30,6 +30,8 @@ async function main(asked: readonly string[]): Promise<void> {
   const work: Record<string, (server: BenchServer, file: string) => Promise<History>> = {};
   for (const [name, each] of Object.entries(CASES))
     work[`uploadObject-${name}`] = (server) => upload(server, name, each);
+  for (const [name, each] of Object.entries(SESSION_CASES))
+    work[`uploadObject-session-${name}`] = (server) => upload(server, `session-${name}`, each);
   for (const [name, each] of Object.entries(JOB_CASES))
     work[`uploadJob-${name}`] = (server, file) => job(server, file, each);
   work['monitorJob-idle'] = (server, file) => check(server, file, false);

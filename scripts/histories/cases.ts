@@ -12,9 +12,18 @@ import {
   type UploadObjectInput,
   type UploadResult,
 } from '../../src/core/uploads.js';
+import {
+  begunSignal,
+  COMPLETE_UPDATE,
+  lostSignal,
+  OPENED_UPDATE,
+  type CompleteAsk,
+  type CompletionAnswer,
+} from '../../src/core/sessions.js';
 import type { UploadState } from '../../src/core/states.js';
 import {
   failing,
+  sessionSource,
   stored,
   until,
   untilStopped,
@@ -122,6 +131,101 @@ export const CASES: Readonly<Record<string, Case>> = {
     },
   },
 };
+
+/** Sessions: what a client brings. Names of the files behind `uploadObject-session-`. */
+export const SESSION_CASES: Readonly<Record<string, Case>> = {
+  completed: {
+    closes: 'COMPLETED',
+    prepare: (bench) => {
+      asSession(bench);
+      let asks = 0;
+      const incomplete = { missing: [1], missingCount: 1, surplus: [], message: 'missing of 3 chunks: 1' };
+      bench.transfer.completeSession = ({ created }) =>
+        Promise.resolve(asks++ === 0 ? { incomplete } : { stored: stored(7, created.token), parts: 3 });
+    },
+    steer: async (handle) => {
+      await handle.executeUpdate(OPENED_UPDATE);
+      await handle.signal(begunSignal);
+      await untilState(handle, 'UPLOADING');
+      await complete(handle, { chunks: 3 });
+      await complete(handle, { chunks: 3 });
+    },
+  },
+  'completed-whole': {
+    closes: 'COMPLETED',
+    prepare: (bench) => {
+      asSession(bench, { mode: 'whole' });
+      let looks = 0;
+      bench.transfer.settleObject = ({ token }) => Promise.resolve(looks++ === 0 ? null : stored(7, token));
+    },
+  },
+  'completed-after-loss': {
+    closes: 'COMPLETED',
+    prepare: (bench) => asSession(bench),
+    steer: async (handle) => {
+      await handle.executeUpdate(OPENED_UPDATE);
+      await handle.signal(lostSignal, 1);
+      await complete(handle, {});
+    },
+  },
+  'cancelled-by-signal': {
+    closes: 'CANCELLED',
+    prepare: (bench) => asSession(bench),
+    steer: async (handle) => {
+      await handle.executeUpdate(OPENED_UPDATE);
+      await handle.signal(cancelSignal);
+    },
+  },
+  'cancelled-by-temporal': {
+    closes: 'CANCELLED',
+    prepare: (bench) => {
+      asSession(bench);
+      bench.transfer.completeSession = async () => {
+        await untilStopped(windowResult({ first: 1, last: 1 }));
+        throw new CancelledFailure('stopped');
+      };
+    },
+    steer: async (handle, bench) => {
+      await handle.executeUpdate(OPENED_UPDATE);
+      const refused = complete(handle, {}).then(
+        () => assert(false, 'refused'),
+        () => undefined,
+      );
+      await until(() => assert(bench.calls.includes('completeSession'), 'it is being completed'));
+      await handle.cancel();
+      await refused;
+    },
+  },
+  expired: {
+    closes: 'FAILED',
+    prepare: (bench) => {
+      asSession(bench, { ttlMs: 1000 });
+      const left = [500, 0];
+      bench.transfer.lifeLeft = () => Promise.resolve(left.shift() ?? 0);
+    },
+  },
+  'failed-outcome-unknown': {
+    closes: 'FAILED',
+    prepare: (bench) => {
+      asSession(bench);
+      bench.transfer.completeSession = () => failing('OutcomeUnknown');
+    },
+    steer: async (handle) => {
+      await complete(handle, {}).then(
+        () => assert(false, 'refused'),
+        () => undefined,
+      );
+    },
+  },
+};
+
+function asSession(bench: Bench, change: Parameters<typeof sessionSource>[0] = {}): void {
+  bench.source = sessionSource(change);
+}
+
+function complete(handle: Handle, ask: CompleteAsk): Promise<CompletionAnswer> {
+  return handle.executeUpdate<CompletionAnswer, [CompleteAsk]>(COMPLETE_UPDATE, { args: [ask] });
+}
 
 function asPut(bench: Bench): void {
   const inspection = { ...bench.inspection(), plan: { kind: 'put' as const, size: 1 } };

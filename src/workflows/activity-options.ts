@@ -31,8 +31,11 @@ export const CONTROL: ActivityOptions = {
   retry: RETRY,
 };
 
+/** Somebody waits for the answer: ahead of all that waits to be moved. */
+export const URGENT: ActivityOptions = { priority: { priorityKey: 1 } };
+
 /** Waits on a queue for as long as it takes until a worker is there, ahead of all that waits to be moved. */
-export const PROBE: ActivityOptions = { startToCloseTimeout: '10 seconds', priority: { priorityKey: 1 } };
+export const PROBE: ActivityOptions = { startToCloseTimeout: '10 seconds', ...URGENT };
 
 /** Undoing: never given up, for what it leaves costs money. */
 export const UNDO: ActivityOptions = {

@@ -32,6 +32,8 @@ export abstract class ObjectUpload {
   protected phase: UploadState = 'PENDING';
   protected generations = 0;
   protected created: CreatedUpload | undefined;
+  /** For its short calls to S3. */
+  protected readonly haste: ActivityOptions = {};
   /** Set once an object with this token may be at the key. */
   protected mayExist: { token: TruthToken; inspection: Inspection } | undefined;
   private readonly root = CancellationScope.current();
@@ -73,7 +75,10 @@ export abstract class ObjectUpload {
   private async begin(): Promise<{ stored: StoredObject; inspection: Inspection }> {
     this.report('PENDING');
     const inspection = await this.placement.run((options) =>
-      transfer.inspectSource.executeWithOptions({ ...options, summary: 'look at the source' }, [this.input]),
+      transfer.inspectSource.executeWithOptions(
+        { ...options, ...this.haste, summary: 'look at the source' },
+        [this.input],
+      ),
     );
     return { stored: await this.transfer(inspection), inspection };
   }
@@ -99,17 +104,17 @@ export abstract class ObjectUpload {
     const token = this.nextToken();
     // The row names bucket and key before S3 knows of the upload, so that the sweep finds one whose id was lost.
     await this.record.flush();
-    const created = await this.placement.run((options: ActivityOptions) =>
-      transfer.createMultipartUpload.executeWithOptions({ ...options, summary: 'begin a multipart upload' }, [
-        {
-          upload: this.input,
-          inspection,
-          token,
-          ...(lost === undefined
-            ? {}
-            : { lost: { before: lost.before, completing: this.mayExist !== undefined } }),
-        },
-      ]),
+    const completing = this.mayExist !== undefined;
+    const created = await this.placement.run((options) =>
+      transfer.createMultipartUpload.executeWithOptions(
+        { ...options, ...this.haste, summary: 'begin a multipart upload' },
+        [
+          {
+            ...{ upload: this.input, inspection, token },
+            ...(lost === undefined ? {} : { lost: { before: lost.before, completing } }),
+          },
+        ],
+      ),
     );
     this.created = created;
     this.record.note({ s3UploadId: created.s3UploadId, generations: this.generations });
@@ -120,9 +125,10 @@ export abstract class ObjectUpload {
     this.finishing = true;
     this.control.end();
     const verified = await this.control.parking(() =>
-      transfer.verifyObject.executeWithOptions({ taskQueue: 'transfer', summary: 'verify the object' }, [
-        { upload: this.input, inspection, stored },
-      ]),
+      transfer.verifyObject.executeWithOptions(
+        { taskQueue: 'transfer', ...this.haste, summary: 'verify the object' },
+        [{ upload: this.input, inspection, stored }],
+      ),
     );
     const { bytesSent, partsTotal } = this.progress.snapshot();
     const result: UploadResult = {

@@ -27,7 +27,7 @@ import {
 import type { ClientSource, UploadObjectInput, UploadResult } from '../core/uploads.js';
 import type { Inspection, PartsPlan, StoredObject, TruthToken } from '../core/upload-steps.js';
 import { differenceOf, validateAsk } from '../core/validate-sessions.js';
-import { CATALOG, CONTROL } from './activity-options.js';
+import { CATALOG, CONTROL, URGENT } from './activity-options.js';
 import { onceMore } from './control.js';
 import { failureOf, toApplicationFailure, view } from './failures.js';
 import { ObjectUpload } from './object-upload.js';
@@ -39,7 +39,7 @@ const opened = defineUpdate<OpenedSession>(OPENED_UPDATE);
 const complete = defineUpdate<CompletionAnswer, [CompleteAsk]>(COMPLETE_UPDATE);
 
 /** Each ask leaves some events; a client that asks more often than this does so for nothing. */
-const MAX_ASKS = 500;
+const MAX_ASKS = 300;
 /** In mode `whole` nobody may tell that the object is there. Each look is half as far again from the last, ms. */
 const FIRST_LOOK_MS = 2_000;
 const LAST_LOOK_MS = 3_600_000;
@@ -62,6 +62,7 @@ const NOTHING: Incomplete = {
 };
 
 export class ClientUpload extends ObjectUpload {
+  protected override readonly haste = URGENT;
   private readonly asked: Asked[] = [];
   private asks = 0;
   private opened: OpenedSession | undefined;
@@ -172,9 +173,10 @@ export class ClientUpload extends ObjectUpload {
       }
       this.mayExist = { token: created.token, inspection };
       const answer = await this.placement.run((options) =>
-        transfer.completeSession.executeWithOptions({ ...options, summary: 'complete the session' }, [
-          { upload: this.input, inspection, created, generation, ask: asked.ask, ...onceMore(begun) },
-        ]),
+        transfer.completeSession.executeWithOptions(
+          { ...options, ...this.haste, summary: 'complete the session' },
+          [{ upload: this.input, inspection, created, generation, ask: asked.ask, ...onceMore(begun) }],
+        ),
       );
       if ('stored' in answer) return this.taken(answer.stored, answer.parts);
       // Nothing was completed, and the client is alive.
@@ -257,9 +259,10 @@ export class ClientUpload extends ObjectUpload {
 
   private look(inspection: Inspection, token: TruthToken): Promise<StoredObject | null> {
     return this.placement.run((options) =>
-      transfer.settleObject.executeWithOptions({ ...options, summary: 'is the object there?' }, [
-        { upload: this.input, inspection, token },
-      ]),
+      transfer.settleObject.executeWithOptions(
+        { ...options, ...this.haste, summary: 'is the object there?' },
+        [{ upload: this.input, inspection, token }],
+      ),
     );
   }
 

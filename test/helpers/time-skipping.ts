@@ -21,7 +21,7 @@ export interface TimeSkipping {
 export async function startTimeSkipping(): Promise<TimeSkipping> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const server = { executable: { type: 'existing-path' as const, path: part('testServer').bin } };
-  const env = await TestWorkflowEnvironment.createTimeSkipping({ server });
+  const env = await started(() => TestWorkflowEnvironment.createTimeSkipping({ server }));
   const searchAttributes = Object.fromEntries(
     Object.values(SEARCH_ATTRIBUTES).map((name) => [name, KEYWORD]),
   );
@@ -37,4 +37,15 @@ export async function startTimeSkipping(): Promise<TimeSkipping> {
     bundle: await workflowBundle(),
     teardown: () => env.teardown(),
   };
+}
+
+/** It is given five seconds to start, which a JVM on a busy machine may not keep. */
+async function started<T>(start: () => Promise<T>): Promise<T> {
+  for (let left = 4; ; left--) {
+    try {
+      return await start();
+    } catch (error) {
+      if (left === 0 || !String(error).includes('did not start within')) throw error;
+    }
+  }
 }

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { DefaultLogger, Runtime, Worker, type ReplayWorkerOptions } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { CASES } from '../../scripts/histories/cases.js';
+import { CASES, SESSION_CASES } from '../../scripts/histories/cases.js';
 import { historyFromText, withPayloadsDecoded } from '../helpers/histories.js';
 import { workflowBundle } from '../helpers/temporal.js';
 
@@ -51,7 +51,10 @@ async function replay(
 describe('histories of uploadObject', () => {
   it('are there for each case', () => {
     expect(histories.map(({ name }) => name)).toEqual(
-      expect.arrayContaining(Object.keys(CASES).map((name) => `uploadObject-${name}`)),
+      expect.arrayContaining([
+        ...Object.keys(CASES).map((name) => `uploadObject-${name}`),
+        ...Object.keys(SESSION_CASES).map((name) => `uploadObject-session-${name}`),
+      ]),
     );
   });
 
@@ -81,6 +84,8 @@ describe('a change that running uploads would not survive is caught', () => {
     ['the first report is left out', `this.report('PENDING');`, '', 'completed-put'],
     ['verification comes no more', `transfer.verifyObject.`, `transfer.ping.`, 'completed-multipart'],
     ['what is lost is not aborted', `await this.abort();`, '', 'restarted-after-no-such-upload'],
+    ['a session is not opened', `catalog.openSession.`, `catalog.lifeLeft.`, 'session-completed'],
+    ['a session expires unasked', `await this.prolong();`, '', 'session-expired'],
   ])('when %s', async (_what, original, changed, caught) => {
     const code = today.code.replaceAll(original, changed);
     expect(code).not.toBe(today.code);
