@@ -476,3 +476,26 @@ test('SQLite is refused with the way out', () => {
   expect(message).toContain('postgres://');
   expect(message).toContain('longshore dev');
 });
+
+test('acceleration and dual-stack are names of AWS', () => {
+  const asked = { LONGSHORE_S3_ACCELERATE: 'true', LONGSHORE_S3_DUAL_STACK: 'true' };
+  expect(load(asked).s3).toMatchObject({ accelerate: true, dualStack: true });
+  for (const name of Object.keys(asked)) {
+    const elsewhere = { [name]: 'true', AWS_ENDPOINT_URL: 'http://127.0.0.1:9000' };
+    expect(failure(elsewhere).message).toMatch(new RegExp(`^${name} is set, but only AWS has it`));
+  }
+  expect(failure({ LONGSHORE_S3_ACCELERATE: 'true', LONGSHORE_S3_PATH_STYLE: 'true' }).message).toMatch(
+    /both set/,
+  );
+});
+
+test('browsers may reach the S3 server elsewhere', () => {
+  expect(load().s3.publicEndpoint).toBeUndefined();
+  const env = { LONGSHORE_S3_PUBLIC_ENDPOINT: 'https://s3.example.com/' };
+  expect(load(env).s3.publicEndpoint).toBe('https://s3.example.com');
+  writeDev();
+  expect(load(env).s3).toMatchObject({
+    endpoint: DEV.s3.endpoint,
+    publicEndpoint: env.LONGSHORE_S3_PUBLIC_ENDPOINT.slice(0, -1),
+  });
+});

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createAddressing, encodeComponent, encodeKey } from '../../src/infra/s3/addressing.js';
-import { createSigner } from '../../src/infra/s3/sigv4.js';
+import { createQuerySigner, createSigner } from '../../src/infra/s3/sigv4.js';
 import type { SignableRequest } from '../../src/infra/s3/sigv4.js';
 
 // Amazon S3 API reference, "Authenticating requests: using the Authorization header", its examples.
@@ -41,6 +41,17 @@ describe('signing', () => {
       payloadHash: '44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072',
     };
     expect(signatureOf(put)).toBe('98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd');
+  });
+
+  it('signs in the query as the example of the reference does', () => {
+    const request = { method: 'GET', path: '/test.txt', query: {}, headers: { host } };
+    const query = createQuerySigner('us-east-1')(request, keys, { now: day, lifetime: 86_400 });
+    expect(query).toBe(
+      'X-Amz-Algorithm=AWS4-HMAC-SHA256' +
+        '&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request' +
+        '&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host' +
+        '&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404',
+    );
   });
 
   it('takes a new key with a new day and with new credentials', () => {
@@ -99,6 +110,26 @@ describe('addressing', () => {
     expect(at({ endpoint: 'https://s3.example.com', forcePathStyle: false }, 'abc', 'k').host).toBe(
       'abc.s3.example.com',
     );
+  });
+
+  it('takes the names of Transfer Acceleration and of dual-stack, on AWS alone', () => {
+    expect(at({ accelerate: true }, 'photos', 'a').origin).toBe('https://photos.s3-accelerate.amazonaws.com');
+    expect(at({ dualStack: true }, 'photos', 'a').host).toBe(
+      'photos.s3.dualstack.eu-central-1.amazonaws.com',
+    );
+    expect(at({ dualStack: true }, 'my.photos', 'a')).toMatchObject({
+      origin: 'https://s3.dualstack.eu-central-1.amazonaws.com',
+      path: '/my.photos/a',
+    });
+    expect(at({ accelerate: true, dualStack: true }, 'photos', 'a').host).toBe(
+      'photos.s3-accelerate.dualstack.amazonaws.com',
+    );
+    const elsewhere = { accelerate: true, dualStack: true, endpoint: 'https://s3.example.com' };
+    expect(at(elsewhere, 'photos', 'a').origin).toBe('https://s3.example.com');
+  });
+
+  it('has no accelerated address for a bucket that no host name can hold', () => {
+    expect(() => at({ accelerate: true }, 'my.photos', 'a')).toThrow(/Transfer Acceleration/);
   });
 
   it.each([

@@ -6,8 +6,26 @@ import type { Config } from '../../infra/config.js';
 
 type ApiConfig = Config['api'];
 
-const METHODS = 'GET, POST, PUT, PATCH, DELETE';
-const HEADERS = 'authorization, content-type, idempotency-key';
+const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
+
+/** What pages may send: of ours, of chunks, of tus, and of Uppy’s Companion client. */
+const HEADERS = [
+  ...['authorization', 'content-type', 'idempotency-key', 'x-requested-with', 'x-request-id'],
+  ...['content-md5', 'content-digest', 'x-amz-checksum-crc32', 'x-amz-checksum-crc32c'],
+  ...['x-amz-checksum-sha1', 'x-amz-checksum-sha256'],
+  ...['algorithm', 'key', 'key-md5'].map((part) => `x-amz-server-side-encryption-customer-${part}`),
+  ...['tus-resumable', 'upload-length', 'upload-offset', 'upload-metadata', 'upload-defer-length'],
+  ...['upload-checksum', 'upload-concat', 'x-http-method-override'],
+  ...['uppy-auth-token', 'uppy-credentials-params', 'uppy-versions'],
+].join(', ');
+
+/** What pages may read of our answers beside the few headers that they always may. */
+const EXPOSED = [
+  ...['location', 'etag', 'retry-after', 'allow', 'idempotency-replayed'],
+  ...['tus-resumable', 'tus-version', 'tus-extension', 'tus-max-size', 'tus-checksum-algorithm'],
+  ...['upload-length', 'upload-offset', 'upload-metadata', 'upload-defer-length', 'upload-concat'],
+  ...['upload-expires'],
+].join(', ');
 
 export function guard(app: FastifyInstance, api: ApiConfig): void {
   app.addHook('onRequest', async (request, reply) => {
@@ -42,8 +60,13 @@ function isOwn({ headers }: FastifyRequest, origin: string): boolean {
 }
 
 function allow(request: FastifyRequest, reply: FastifyReply, origin: string): FastifyReply | undefined {
-  reply.headers({ 'access-control-allow-origin': origin, vary: 'Origin' });
-  if (request.method !== 'OPTIONS') return undefined;
+  reply.headers({
+    'access-control-allow-origin': origin,
+    'access-control-expose-headers': EXPOSED,
+    vary: 'Origin',
+  });
+  // Without this header it is no preflight but a question about tus.
+  if (request.method !== 'OPTIONS' || request.headers['access-control-request-method'] === undefined) return;
   reply.headers({
     'access-control-allow-methods': METHODS,
     'access-control-allow-headers': HEADERS,
