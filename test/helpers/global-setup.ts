@@ -26,7 +26,7 @@ const NEEDS: Readonly<Record<string, readonly PartName[]>> = {
   integration: ['temporal', 'versitygw', 'minio', 'postgres'],
   replay: [],
   faults: ['temporal', 'versitygw', 'postgres'],
-  e2e: ['temporal', 'versitygw', 'postgres'],
+  e2e: ['temporal', 'versitygw', 'minio', 'postgres'],
 };
 
 interface Shared {
