@@ -32,6 +32,7 @@ export function stateOf(
     case 'CANCELLED':
       return 'CANCELLED';
     case 'FAILED':
+      return said === 'EXPIRED' && states.includes(said) ? said : 'FAILED';
     case 'TERMINATED':
     case 'TIMED_OUT':
       return 'FAILED';

@@ -361,6 +361,7 @@ describe('a session', () => {
       expect(await failureOf(rig.client, left.id)).toMatchObject({ code: 'SessionExpired' });
       expect(await row(left.id)).toMatchObject({ state: 'EXPIRED', failure: { code: 'SessionExpired' } });
       expect(await getNode(db, left.id)).toMatchObject({ status: 'FAILED' });
+      expect(await rig.client.view(left.id)).toMatchObject({ state: 'EXPIRED' });
       await expect(left.sender.send(1, randomBytes(9))).rejects.toMatchObject({ code: 'SessionExpired' });
       expect(await uploadsIn(bucket)).toEqual([kept.sender.opened.s3UploadId]);
       expect(await row(kept.id)).toMatchObject({ state: 'PENDING', open: true });
