@@ -2,6 +2,7 @@
 import type { Logger } from '../../infra/telemetry/log.js';
 import { markBegun, touchSession, type SessionRow } from '../../infra/catalog/sessions.js';
 import type { Pool } from '../../infra/catalog/pool.js';
+import type { KeyStore } from '../../infra/keys/index.js';
 import type { TemporalLink } from '../temporal-link.js';
 
 const TOUCH_MS = 30_000;
@@ -10,6 +11,7 @@ const REMEMBERED = 10_000;
 
 interface Deps {
   db: Pool;
+  keys: Pick<KeyStore, 'extend'>;
   log: Logger;
   temporal: TemporalLink;
 }
@@ -21,13 +23,15 @@ export class Signs {
   constructor(private readonly deps: Deps) {}
 
   /** Written at most every half minute, or ten times in its life. */
-  async touch({ id, ttlMs }: SessionRow): Promise<void> {
+  async touch({ id, ttlMs, encryption }: SessionRow): Promise<void> {
     const now = performance.now();
     const last = this.#touched.get(id);
     if (last !== undefined && now - last < Math.min(TOUCH_MS, ttlMs / 10)) return;
     this.#remember(id, now);
     try {
       await touchSession(this.deps.db, id);
+      // Its key is needed for as long as it lives, also where no byte passes through us.
+      if (encryption?.type === 'SSE_C') await this.deps.keys.extend(encryption.keyRef, 2 * ttlMs);
     } catch (error) {
       if (this.#touched.get(id) === now) this.#touched.delete(id);
       throw error;
