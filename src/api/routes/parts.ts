@@ -15,6 +15,11 @@ const tags = ['sessions'];
 const REPORT_LIMIT = 4 * MiB;
 
 export function partRoutes(app: Routes, deps: ApiDeps): void {
+  signRoute(app, deps);
+  reportRoute(app, deps);
+}
+
+function signRoute(app: Routes, deps: ApiDeps): void {
   app.post(
     '/sessions/:upload_id/parts/sign',
     {
@@ -50,6 +55,9 @@ export function partRoutes(app: Routes, deps: ApiDeps): void {
       };
     },
   );
+}
+
+function reportRoute(app: Routes, deps: ApiDeps): void {
   app.put(
     '/sessions/:upload_id/parts',
     {

@@ -89,7 +89,7 @@ export function createPresigner(
     const { origin, host, path } = addressOf(op, ref);
     // Whoever sends it sends the key too.
     if (ref.customerKey !== undefined) mustBeTrusted(addressing.trusted, op);
-    const { credentials, now, lifetime, expiresAt } = await termsOf(op, ref);
+    const { credentials, now, lifetime, expiresAt } = await termsOf(source, op, ref.lifetimeMs);
     const request = { method: 'PUT', path, query, headers: { ...headers, host } };
     const signed = signQuery(request, credentials, { now, lifetime });
     const secretHeaders = Object.keys(headers).filter((name) => name === CUSTOMER_KEY);
@@ -99,25 +99,8 @@ export function createPresigner(
   };
 
   const addressOf = (op: string, ref: ObjectRef) => {
-    // Access points and directory buckets have addresses and sessions of their own.
-    if (!ref.bucket.startsWith('arn:') && !ref.bucket.endsWith('--x-s3')) return addressing.of(ref);
-    const message = `${op} ${s3Name({ op, ...ref })}: requests to this kind of bucket are not handed out`;
-    throw new LongshoreError('NotSupported', message, { op, key: ref.bucket, hint: 'Send through the API.' });
-  };
-
-  /** A request lives no longer than the credentials that signed it. */
-  const termsOf = async (op: string, { lifetimeMs = PRESIGN_MS }: { lifetimeMs?: number | undefined }) => {
-    const now = new Date();
-    const credentials = await fresh(source, now);
-    const end = Math.min(now.getTime() + Math.min(lifetimeMs, PRESIGN_MS), endOf(credentials));
-    const lifetime = Math.floor((end - now.getTime()) / 1000);
-    if (lifetime >= 1) {
-      const expiresAt = new Date(now.getTime() + lifetime * 1000).toISOString();
-      return { credentials, now, lifetime, expiresAt };
-    }
-    throw new LongshoreError('ExpiredCredentials', `${op}: nothing can be signed for the time that is left`, {
-      op,
-    });
+    mustBePlain(op, ref);
+    return addressing.of(ref);
   };
 
   return {
@@ -138,7 +121,7 @@ export function createPresigner(
     form: async (ask) => {
       const op = 'PostObject';
       const { origin, path } = addressOf(op, { bucket: ask.bucket, key: '' });
-      const { credentials, now, expiresAt } = await termsOf(op, ask);
+      const { credentials, now, expiresAt } = await termsOf(source, op, ask.lifetimeMs);
       const { length } = ask;
       const fields = signPolicy(
         formFields(op, ask),
@@ -153,6 +136,28 @@ export function createPresigner(
       return `${origin}${path}`;
     },
   };
+}
+
+/** Access points and directory buckets have addresses and sessions of their own. */
+function mustBePlain(op: string, { bucket, key }: ObjectRef): void {
+  if (!bucket.startsWith('arn:') && !bucket.endsWith('--x-s3')) return;
+  const message = `${op} ${s3Name({ op, bucket, key })}: requests to this kind of bucket are not handed out`;
+  throw new LongshoreError('NotSupported', message, { op, key: bucket, hint: 'Send through the API.' });
+}
+
+/** A request lives no longer than the credentials that signed it. */
+async function termsOf(source: CredentialSource, op: string, lifetimeMs = PRESIGN_MS) {
+  const now = new Date();
+  const credentials = await fresh(source, now);
+  const end = Math.min(now.getTime() + Math.min(lifetimeMs, PRESIGN_MS), endOf(credentials));
+  const lifetime = Math.floor((end - now.getTime()) / 1000);
+  if (lifetime >= 1) {
+    const expiresAt = new Date(now.getTime() + lifetime * 1000).toISOString();
+    return { credentials, now, lifetime, expiresAt };
+  }
+  throw new LongshoreError('ExpiredCredentials', `${op}: nothing can be signed for the time that is left`, {
+    op,
+  });
 }
 
 /** The key’s header has to be signed, as all of `x-amz-`; its value goes into the signature alone. */
