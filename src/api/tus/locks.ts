@@ -3,7 +3,6 @@
  * its connection is dead and nobody has noticed, is told to keep what it has and to leave; one whose bytes flow stays, and
  * the newcomer is refused. Requests to other processes know nothing of this: there the number of the writer decides.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Locker } from '@tus/server';
 import { TusError } from './errors.js';
 
@@ -49,12 +48,17 @@ export class UploadLocks {
   }
 
   async take(id: string, purpose: 'send' | 'end', holder: Holder): Promise<Held> {
-    await this.#wait(id, (held) => purpose === 'end' || !held.holder.isActive());
-    let leave = (): void => undefined;
-    const left = new Promise<void>((resolve) => (leave = resolve));
-    const mine = { holder, left, leave };
-    this.#held.set(id, mine);
-    return mine;
+    return await this.#when(
+      id,
+      (held) => purpose === 'end' || !held.holder.isActive(),
+      () => {
+        let leave = (): void => undefined;
+        const left = new Promise<void>((resolve) => (leave = resolve));
+        const mine = { holder, left, leave };
+        this.#held.set(id, mine);
+        return mine;
+      },
+    );
   }
 
   release(id: string, mine: Held): void {
@@ -65,27 +69,37 @@ export class UploadLocks {
   /** What one who is silent has in memory counts for the one who asks. */
   async #look(id: string): Promise<void> {
     if (this.#held.get(id)?.holder.isActive() === true) return;
-    await this.#wait(id, () => true);
+    await this.#when(
+      id,
+      () => true,
+      () => undefined,
+    );
   }
 
-  /** Until nobody is there. */
-  async #wait(id: string, mayStop: (held: Held) => boolean): Promise<void> {
+  /** Does `then` as soon as nobody is there: of two who wait, the second finds the first. */
+  async #when<T>(id: string, mayStop: (held: Held) => boolean, then: () => T): Promise<T> {
     const until = performance.now() + this.patienceMs;
-    for (let held = this.#held.get(id); held !== undefined; held = this.#held.get(id)) {
-      if (performance.now() > until) {
-        throw new TusError(423, 'Conflict', `another request sends to ${id}`, {
-          op: 'tus',
-          key: id,
-          hint: 'Wait until it has ended, then ask for the offset and go on from there.',
-        });
-      }
+    for (;;) {
+      const held = this.#held.get(id);
+      if (held === undefined) return then();
+      if (performance.now() > until) throw locked(id);
       if (mayStop(held)) held.holder.stop();
-      const ended = new AbortController();
-      await Promise.race([
-        held.left,
-        delay(LOOK_AGAIN_MS, undefined, { signal: ended.signal }).catch(() => undefined),
-      ]);
-      ended.abort();
+      await soon(held.left);
     }
   }
+}
+
+/** A holder that was active may be silent a little later. */
+async function soon(left: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([left, new Promise((resolve) => (timer = setTimeout(resolve, LOOK_AGAIN_MS)))]);
+  clearTimeout(timer);
+}
+
+function locked(id: string): TusError {
+  return new TusError(423, 'Conflict', `another request sends to ${id}`, {
+    op: 'tus',
+    key: id,
+    hint: 'Wait until it has ended, then ask for the offset and go on from there.',
+  });
 }
