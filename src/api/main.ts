@@ -7,6 +7,7 @@ import type { Config } from '../infra/config.js';
 import { openKeyStore } from '../infra/keys/index.js';
 import { createObjectStore } from '../infra/s3/index.js';
 import { createPresigner } from '../infra/s3/presign.js';
+import { provingEncryption } from '../infra/s3/proving.js';
 import { openApiTelemetry } from '../infra/telemetry/api.js';
 import { createLogger, type Logger } from '../infra/telemetry/log.js';
 import { LongshoreError } from '../core/errors.js';
@@ -69,7 +70,7 @@ export async function startApi(
     log.warn(message),
   );
   const temporal = new TemporalLink(config.temporal, telemetry.client);
-  const store = createObjectStore(config.s3);
+  const store = provingEncryption(createObjectStore(config.s3));
   const keys = openKeyStore(db, { sealingKey: config.sealingKey, kms: config.kms });
   const sessions = createSessionService({ config, log, db, temporal, store, keys });
   const release = async (): Promise<void> => {

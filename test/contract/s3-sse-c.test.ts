@@ -15,6 +15,7 @@ import { createCredentialSource } from '../../src/infra/s3/credentials.js';
 import { guardingKeys, withKey } from '../../src/infra/s3/customer-keys.js';
 import { createObjectStore } from '../../src/infra/s3/index.js';
 import { createLeanStore } from '../../src/infra/s3/lean-store.js';
+import { provingEncryption } from '../../src/infra/s3/proving.js';
 import { createSdkStore } from '../../src/infra/s3/sdk-store.js';
 import type { ObjectStore, StoreConfig } from '../../src/infra/s3/store.js';
 import { testBucket } from '../helpers/buckets.js';
@@ -193,6 +194,11 @@ describe('a server that accepts a customer’s key and does nothing with it', ()
       await expect(
         withKey(store, key).createMultipartUpload({ ...at, encryption: sseC(key), checksum: true }, signal),
       ).rejects.toMatchObject({ code: 'EncryptionNotApplied' });
+      expect(await store.listMultipartUploads({ bucket: bucket.name, prefix: '' }, signal)).toEqual([]);
+      const put = { ...at, body: Buffer.from('x'), encryption: sseC(key) };
+      await expect(withKey(provingEncryption(store), key).putObject(put, signal)).rejects.toMatchObject({
+        code: 'EncryptionNotApplied',
+      });
       expect(await store.listMultipartUploads({ bucket: bucket.name, prefix: '' }, signal)).toEqual([]);
       expect(await store.headObject(at, signal)).toBeUndefined();
       store.close();
