@@ -33,7 +33,9 @@ export const LAYERS = {
   workers: { imports: ['core', 'infra', 'activities', 'workflows'] },
   client: { imports: ['core', 'infra/temporal', 'infra/catalog', 'infra/config'] },
   'client/cli': { imports: ['core', 'infra', 'activities', 'workflows', 'workers', 'client', 'api', 'dev'] },
-  api: { imports: ['core', 'client', 'infra/catalog', 'infra/config', 'infra/telemetry'] },
+  api: {
+    imports: ['core', 'client', 'infra/catalog', 'infra/config', 'infra/keys', 'infra/s3', 'infra/telemetry'],
+  },
   web: { imports: ['core', 'client'] },
   dev: { imports: ['core', 'infra', 'workers', 'client'] },
 };

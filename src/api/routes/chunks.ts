@@ -9,7 +9,7 @@ import * as s from '../schemas/sessions.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
 import { callerOf } from '../sessions/caller.js';
 import { checksOf } from '../sessions/checks.js';
-import { mustBeSmall, viewSession } from './sessions.js';
+import { mustBeSmall, putAtOnce, viewSession } from './sessions.js';
 
 const tags = ['sessions'];
 const consumes = ['application/octet-stream'];
@@ -53,7 +53,7 @@ export function chunkRoutes(app: Routes, deps: ApiDeps): void {
 }
 
 function payloadRoute(app: Routes, deps: ApiDeps): void {
-  const { config, sessions } = deps;
+  const { config } = deps;
   app.post(
     '/sessions/payload',
     {
@@ -70,14 +70,13 @@ function payloadRoute(app: Routes, deps: ApiDeps): void {
       },
     },
     async (request, reply) => {
-      const caller = callerOf(request);
       const { query, headers } = request;
       const checks = checksOf(request.raw.headers);
       const length = lengthOf(request);
       mustBeSmall(length, config.sessions.payloadMax);
       const contentType = headers['content-type'];
-      const { row } = await sessions.begin(caller, {
-        ...{ name: query.name, mode: 'whole', size: length },
+      const ask = {
+        name: query.name,
         ...given({
           id: query.upload_id ?? derivedId(request),
           connectorId: query.connector_id,
@@ -86,12 +85,11 @@ function payloadRoute(app: Routes, deps: ApiDeps): void {
           key: query.key,
           contentType,
         }),
-      });
-      await whileConnected(request, (signal) =>
-        sessions.put(caller, row, { length, body: request.raw, checks }, signal),
-      );
+      };
+      const whole = { length, body: request.raw, checks };
+      const row = await whileConnected(request, (signal) => putAtOnce(deps, request, ask, whole, signal));
       reply.header('location', `/api/v1/sessions/${row.id}`);
-      return await viewSession(deps, await sessions.find(caller, row.id));
+      return await viewSession(deps, row);
     },
   );
 }

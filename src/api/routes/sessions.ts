@@ -13,7 +13,7 @@ import * as s from '../schemas/sessions.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
 import { callerOf } from '../sessions/caller.js';
 import { maySee } from '../sessions/rules.js';
-import type { SessionAsk } from '../sessions/service.js';
+import type { SessionAsk, WholeRequest } from '../sessions/service.js';
 import { progressOf, sessionView } from '../sessions/view.js';
 
 const tags = ['sessions'];
@@ -66,21 +66,41 @@ function createRoute(app: Routes, deps: ApiDeps): void {
 }
 
 async function putPayload(
-  { config, sessions }: ApiDeps,
+  deps: ApiDeps,
   request: FastifyRequest,
   ask: SessionAsk,
   payload: Buffer,
 ): Promise<SessionRow> {
-  mustBeSmall(payload.length, Math.min(JSON_PAYLOAD, config.sessions.payloadMax));
+  mustBeSmall(payload.length, Math.min(JSON_PAYLOAD, deps.config.sessions.payloadMax));
   if (ask.size !== undefined && ask.size !== payload.length) {
     const message = `the payload has ${payload.length} bytes, not ${ask.size}`;
     throw new LongshoreError('Contradictory', message, { op: 'request' });
   }
-  const caller = callerOf(request);
-  const { row } = await sessions.begin(caller, { ...ask, mode: 'whole', size: payload.length });
   const { tags: objectTags, ifNoneMatch } = ask;
   const whole = { body: payload, length: payload.length, tags: objectTags, ifNoneMatch };
-  await sessions.put(caller, row, whole, AbortSignal.timeout(PUT_MS));
+  return await putAtOnce(deps, request, ask, whole, AbortSignal.timeout(PUT_MS));
+}
+
+/** A session that is complete with the request that begins it. One that fails under an id of ours is nobody's to go on with. */
+export async function putAtOnce(
+  { sessions, log }: ApiDeps,
+  request: FastifyRequest,
+  ask: SessionAsk,
+  whole: WholeRequest,
+  signal: AbortSignal,
+): Promise<SessionRow> {
+  const caller = callerOf(request);
+  const { row } = await sessions.begin(caller, { ...ask, mode: 'whole', size: whole.length });
+  try {
+    await sessions.put(caller, row, whole, signal);
+  } catch (error) {
+    if (ask.id === undefined) {
+      await sessions.cancel(caller, row.id).catch((left: unknown) => {
+        log.warn({ err: left, session: row.id }, 'a session whose payload failed is left to expire');
+      });
+    }
+    throw error;
+  }
   return await sessions.find(caller, row.id);
 }
 
@@ -108,6 +128,7 @@ function askOf(request: FastifyRequest, body: Omit<s.CreateSessionBody, 'payload
       contentType: body.content_type,
       size: body.expected_size ?? undefined,
       chunkSize: body.chunk_size,
+      checksum: body.checksum,
       metadata: body.metadata,
       tags: body.tags,
       ifNoneMatch: body.if_none_match,

@@ -13,6 +13,6 @@ function isTrusted({ protocol, ip, headers, raw }: FastifyRequest): boolean {
   const forwarded = ['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'via'].some(
     (name) => headers[name] !== undefined,
   );
-  if (!forwarded) return isTrustedSocket(raw.socket as Parameters<typeof isTrustedSocket>[0]);
+  if (!forwarded) return isTrustedSocket(raw.socket);
   return ip !== raw.socket.remoteAddress && isTrustedSocket({ remoteAddress: ip });
 }

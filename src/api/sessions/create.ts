@@ -1,11 +1,11 @@
 /** SessionService on the catalog, Temporal and S3. */
 import { crc32 } from '@node-rs/crc32';
 import { uuidv7 } from 'uuidv7';
-import { AlreadyCompleted } from '../../client/longshore-client.js';
 import { LongshoreError } from '../../core/errors.js';
 import type { CompleteAsk, CompletionAnswer } from '../../core/sessions.js';
 import { isTerminal } from '../../core/states.js';
 import type { UploadResult } from '../../core/uploads.js';
+import { differenceOf } from '../../core/validate-sessions.js';
 import { createPartWriter } from '../../infra/catalog/session-parts.js';
 import { getSession, type SessionRow } from '../../infra/catalog/sessions.js';
 import type { Pool } from '../../infra/catalog/pool.js';
@@ -14,8 +14,8 @@ import { customerKey, mustBeTrusted, type KeyStore } from '../../infra/keys/inde
 import { crcToBase64 } from '../../infra/s3/once.js';
 import type { ObjectStore } from '../../infra/s3/store.js';
 import type { Logger } from '../../infra/telemetry/log.js';
-import { eventuallyEnded } from './ending.js';
 import { nodeOf, uploadOf } from './ask.js';
+import { Gate } from './gate.js';
 import { Lanes } from './lanes.js';
 import { incompleteBy, partsMissing, partsThere } from './missing.js';
 import { putWhole } from './put.js';
@@ -35,14 +35,18 @@ export interface SessionDeps {
 }
 
 /** A worker that is busy, and a server that takes its time to begin a multipart upload. */
-const OPEN_MS = 15_000;
+const OPEN_MS = 30_000;
+/** More at once only take each other's time: a workflow whose first step takes too long takes it again. */
+const BEGIN_AT_ONCE = 16;
 /** S3 may take minutes to put an object together: whoever asks again joins what runs. */
 const COMPLETE_MS = 55_000;
+const CANCEL_MS = 10_000;
 
 export function createSessionService(deps: SessionDeps): SessionService & { close(): Promise<void> } {
   const { config, db, keys, log, store } = deps;
   const writer = createPartWriter(db);
   const signs = new Signs(deps);
+  const gate = new Gate(BEGIN_AT_ONCE);
   const receiving: ReceiveDeps = {
     ...{ db, log, store, signs, writer, idleMs: config.sessions.idleMs },
     lanes: new Lanes(config.sessions.chunksAtOnce),
@@ -52,7 +56,7 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
         : {},
   };
   const service: SessionService = {
-    begin: (caller, ask) => begin(deps, caller, ask),
+    begin: (caller, ask) => inTurn(gate, () => begin(deps, caller, ask)),
     find: (caller, id) => find(db, caller, id),
     touch: (row) => signs.touch(row),
     async receive(caller, row, chunk, signal) {
@@ -71,7 +75,7 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
     async complete(caller, id, ask) {
       const row = await find(db, caller, id);
       mustGrant(caller, row);
-      if (isTerminal(row.state)) return endOf(row);
+      if (isTerminal(row.state)) return endOf(row, ask);
       if (row.mode === 'chunks' && row.open) await mustBeThere(row, ask);
       // Without a byte there is still a part.
       return await complete(deps, row, ask.chunks === 0 ? { ...ask, chunks: 1 } : ask);
@@ -129,12 +133,12 @@ async function begin(
   try {
     const { fresh } = await temporal.use((client) => client.sessions.start(upload), OPEN_MS);
     keep = fresh;
-    await temporal.use((client) => client.sessions.opened(id), OPEN_MS);
+    await temporal.use((client) => client.sessions.opened(id, { timeoutMs: OPEN_MS }), OPEN_MS);
     return { row: await find(db, caller, id), advice, fresh };
   } catch (error) {
     // Without an answer it may have started, and would need its key.
     keep ||= error instanceof LongshoreError && error.code === 'TemporalUnavailable';
-    if (error instanceof AlreadyCompleted) return { row: await find(db, caller, id), advice, fresh: false };
+    if (hasCode(error, 'AlreadyCompleted')) return { row: await find(db, caller, id), advice, fresh: false };
     throw error;
   } finally {
     if (sealed !== undefined && !keep) await keys.wipe(sealed);
@@ -158,42 +162,41 @@ async function complete(
 ): Promise<UploadResult> {
   let answer: CompletionAnswer;
   try {
-    answer = await temporal.use((client) => client.sessions.complete(id, ask), COMPLETE_MS);
+    answer = await temporal.use(
+      (client) => client.sessions.complete(id, ask, { timeoutMs: COMPLETE_MS }),
+      COMPLETE_MS,
+    );
   } catch (error) {
     // It ended meanwhile: how, the catalog says.
     const row = hasCode(error, 'NotRunning', 'NotFound') ? await getSession(db, id) : undefined;
     if (row === undefined || !isTerminal(row.state)) throw error;
-    return endOf(row);
+    return endOf(row, ask);
   }
   if ('incomplete' in answer) throw partsMissing(id, answer.incomplete);
   return answer.result;
 }
 
-function endOf(row: SessionRow): UploadResult {
-  if (row.state === 'COMPLETED') return resultOf(row);
-  throw endedError(row);
+function endOf(row: SessionRow, ask: CompleteAsk): UploadResult {
+  if (row.state !== 'COMPLETED') throw endedError(row);
+  const result = resultOf(row);
+  const refused = differenceOf(ask, { ...result, crc32: result.checksum?.slice('crc32:'.length) });
+  if (refused === undefined) return result;
+  throw new LongshoreError(refused.code, refused.message, { op: 'complete', key: row.id });
 }
 
 async function cancel({ db, temporal }: SessionDeps, caller: Caller, id: string): Promise<void> {
   const row = await find(db, caller, id);
   mustGrant(caller, row);
   if (row.state === 'CANCELLED') return;
-  if (!isTerminal(row.state)) {
-    await temporal
-      .use((client) => client.sessions.cancel(id))
-      .catch((error: unknown) => {
-        if (!hasCode(error, 'NotRunning')) throw error;
-      });
+  if (row.state === 'COMPLETED') {
+    throw new LongshoreError('AlreadyCompleted', `the session ${id} is complete`, {
+      op: 'cancel',
+      key: id,
+      hint: 'The object is in the bucket: delete it there.',
+    });
   }
-  const ended = isTerminal(row.state) ? row : await eventuallyEnded(db, id);
-  // Not yet: it is being aborted, or completed faster than that.
-  if (ended === undefined || ended.state === 'CANCELLED') return;
-  if (ended.state !== 'COMPLETED') throw endedError(ended);
-  throw new LongshoreError('AlreadyCompleted', `the session ${id} is complete`, {
-    op: 'cancel',
-    key: id,
-    hint: 'The object is in the bucket: delete it there.',
-  });
+  if (isTerminal(row.state)) throw endedError(row);
+  await temporal.use((client) => client.sessions.cancel(id, { timeoutMs: CANCEL_MS }), CANCEL_MS);
 }
 
 function hasCode(error: unknown, ...codes: LongshoreError['code'][]): boolean {

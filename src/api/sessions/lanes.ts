@@ -1,9 +1,9 @@
 /** Who may send what at once: one request a part, the newest; and so many parts of a session. */
 import { LongshoreError } from '../../core/errors.js';
+import { Gate } from './gate.js';
 
 interface Lane {
-  active: number;
-  queue: Set<() => void>;
+  gate: Gate;
   parts: Map<number, { stop: AbortController; ended: Promise<void> }>;
 }
 
@@ -21,7 +21,7 @@ export class Lanes {
     signal: AbortSignal,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const lane = this.#sessions.get(session) ?? { active: 0, queue: new Set(), parts: new Map() };
+    const lane: Lane = this.#sessions.get(session) ?? { gate: new Gate(this.atOnce), parts: new Map() };
     this.#sessions.set(session, lane);
     const before = lane.parts.get(part);
     const stop = new AbortController();
@@ -32,44 +32,12 @@ export class Lanes {
     try {
       before?.stop.abort(superseded(part));
       await before?.ended;
-      await this.#enter(lane, both);
-      try {
-        return await work(both);
-      } finally {
-        lane.active -= 1;
-        for (const next of lane.queue) {
-          next();
-          break;
-        }
-      }
+      return await lane.gate.run(both, () => work(both));
     } finally {
       end();
       if (lane.parts.get(part) === own) lane.parts.delete(part);
       if (lane.parts.size === 0) this.#sessions.delete(session);
     }
-  }
-
-  async #enter(lane: Lane, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    if (lane.active < this.atOnce) {
-      lane.active += 1;
-      return;
-    }
-    await new Promise<void>((resolve, reject) => {
-      const start = (): void => {
-        lane.queue.delete(start);
-        signal.removeEventListener('abort', give);
-        // The place is taken here, so that nobody slips in between.
-        lane.active += 1;
-        resolve();
-      };
-      const give = (): void => {
-        lane.queue.delete(start);
-        reject(signal.reason as Error);
-      };
-      lane.queue.add(start);
-      signal.addEventListener('abort', give, { once: true });
-    });
   }
 }
 
