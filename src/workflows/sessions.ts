@@ -1,7 +1,6 @@
 /** An upload whose bytes a client brings: a session. The workflow waits; chunks go past it, from the API to S3. */
 import {
   allHandlersFinished,
-  ApplicationFailure,
   CancellationScope,
   condition,
   defineUpdate,
@@ -9,6 +8,7 @@ import {
   proxyActivities,
   setHandler,
   workflowInfo,
+  type ApplicationFailure,
 } from '@temporalio/workflow';
 import type { SessionActivities, SessionCatalogActivities } from '../activities/sessions.js';
 import type { TransferActivities } from '../activities/uploads.js';
@@ -78,7 +78,9 @@ export class ClientUpload extends ObjectUpload {
   ) {
     super(input);
     setHandler(opened, () => this.onOpened());
-    setHandler(complete, (ask) => this.onComplete(ask), { validator: (ask) => this.mayAsk(ask) });
+    setHandler(complete, (ask) => this.onComplete(ask), {
+      validator: (ask: CompleteAsk) => this.mayAsk(ask),
+    });
     setHandler(begunSignal, () => this.onBegun());
     setHandler(lostSignal, (generation) => {
       this.lost = Math.max(this.lost, generation);

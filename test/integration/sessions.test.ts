@@ -36,7 +36,7 @@ let writer: PartWriter;
 
 beforeAll(async () => {
   rig = await startRig();
-  const { url, schema } = rig.surroundings.postgres ?? { url: '', schema: '' };
+  const { url = '', schema = '' } = rig.surroundings.postgres ?? {};
   db = createPool(url, { schema });
   store = createObjectStore(rig.config.s3);
   writer = createPartWriter(db);

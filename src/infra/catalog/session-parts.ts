@@ -72,8 +72,8 @@ export interface PartWriter {
 
 interface Waiting {
   part: SettledPart;
-  resolve(settled: boolean): void;
-  reject(error: unknown): void;
+  resolve: (settled: boolean) => void;
+  reject: (error: unknown) => void;
 }
 
 /** Rows of one statement at most. */
