@@ -108,6 +108,21 @@ function sameAgain(row: SessionRow, { body, checks }: WholeRequest): UploadResul
 
 const NOTHING = { missing: [0], missingCount: 1, surplus: [], message: 'no chunk is there' };
 
+/** Throws TemporalUnavailable when so many are before it that its turn does not come. */
+async function inTurn<T>(gate: Gate, work: () => Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const busy = () =>
+    late.abort(
+      new LongshoreError('TemporalUnavailable', 'too many sessions are being begun', { op: 'begin' }),
+    );
+  const timer = setTimeout(busy, OPEN_MS);
+  try {
+    return await gate.run(late.signal, work);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 async function begin(
   deps: SessionDeps,
   caller: Caller,
