@@ -3,6 +3,7 @@ import { lookup as mimeOf } from 'mime-types';
 import { LongshoreError } from '../core/errors.js';
 import { jobWorkflowId } from '../core/ids.js';
 import { keyOf } from '../core/job-keys.js';
+import { PROBE_NAME } from '../core/maintenance.js';
 import type { JobDefinition } from '../core/jobs.js';
 import type { JobRef } from '../core/job-steps.js';
 import type { Encryption } from '../core/uploads.js';
@@ -99,7 +100,7 @@ async function proveEncryption(
   attributes: ObjectAttributes,
   signal: AbortSignal,
 ): Promise<void> {
-  const at = { bucket, key: `${prefix}.longshore-probe` };
+  const at = { bucket, key: `${prefix}${PROBE_NAME}` };
   const upload = await store.createMultipartUpload({ ...at, ...attributes, checksum: true }, signal);
   await store.abortMultipartUpload({ ...at, ...upload }, signal);
 }

@@ -2,7 +2,9 @@
 import { LongshoreError } from '../core/errors.js';
 import {
   judge,
+  PROBE_NAME,
   type OpenMultipart,
+  type Owner,
   type SweepBucketInput,
   type SweepBucketResult,
   type SweepScope,
@@ -11,10 +13,10 @@ import {
 import type { Destination } from '../core/uploads.js';
 import {
   begunFindings,
+  jobsUnder,
   noteFinding,
   ownersOf,
   type Finding,
-  type KeyOwner,
 } from '../infra/catalog/maintenance.js';
 import type { Pool } from '../infra/catalog/pool.js';
 import type { ObjectStore } from '../infra/s3/store.js';
@@ -82,20 +84,43 @@ export async function settleUploads(
     until: times.at(-1) ?? '',
   });
   const [byKey, rowsByKey] = [groupByKey(uploads), groupByKey(rows)];
+  const jobs = await probersOf(pass, bucket, [...byKey.keys()]);
   let strangers = 0;
   for (const [key, listed] of byKey) {
-    strangers += await settleKey(pass, { bucket, key }, listed, rowsByKey.get(key) ?? []);
+    const owners = (rowsByKey.get(key) ?? []).map((row) => pass.owners.of(row, listed));
+    const all = [...(await Promise.all(owners)), ...(jobs.get(key) ?? [])];
+    strangers += await settleKey(pass, { bucket, key }, listed, all);
   }
   return strangers;
+}
+
+/** By key: jobs that begin and end an empty multipart upload there again and again. */
+async function probersOf(
+  { deps }: SweepPass,
+  bucket: string,
+  keys: readonly string[],
+): Promise<Map<string, Owner[]>> {
+  const prefixes = keys
+    .filter((key) => key.endsWith(PROBE_NAME))
+    .map((key) => key.slice(0, -PROBE_NAME.length));
+  const probers = new Map<string, Owner[]>();
+  if (prefixes.length === 0) return probers;
+  const none = new Set<string>();
+  for (const job of await jobsUnder(deps.db, { installation: deps.installation, bucket, prefixes })) {
+    const [key, from] = [job.prefix + PROBE_NAME, Date.parse(job.createdAt)];
+    const known = { begun: none, current: none, creating: false };
+    const owner: Owner = { id: job.id, ours: true, standing: 'closed', from, until: Infinity, ...known };
+    probers.set(key, [...(probers.get(key) ?? []), owner]);
+  }
+  return probers;
 }
 
 async function settleKey(
   pass: SweepPass,
   at: Destination,
   uploads: readonly OpenMultipart[],
-  rows: readonly KeyOwner[],
+  owners: readonly Owner[],
 ): Promise<number> {
-  const owners = await Promise.all(rows.map((row) => pass.owners.of(row, uploads)));
   let strangers = 0;
   for (const upload of uploads) {
     pass.signal.throwIfAborted();

@@ -5,6 +5,11 @@
 
 /** Ends multipart uploads whose owner is gone, and closes the rows of such owners. */
 export const SWEEP_WORKFLOW = 'sweepAbandonedUploads';
+/**
+ * At a job's prefix and this name a multipart upload is begun, and ended at once, to see whether encryption is applied:
+ * an empty one that is old was cut off in between.
+ */
+export const PROBE_NAME = '.longshore-probe';
 /** The activity whose results name multipart uploads. */
 export const CREATES = 'createMultipartUpload';
 

@@ -8,7 +8,7 @@ import { printable } from './values.js';
 /** Names of buckets in one answer. */
 const BUCKETS_AT_ONCE = 100;
 
-/** Buckets that this installation's uploads went to, in order, after `after`; at most 100. */
+/** Buckets that this installation's uploads and jobs went to, in order, after `after`; at most 100. */
 export async function bucketsAfter(
   db: Queryable,
   installation: string,
@@ -18,15 +18,40 @@ export async function bucketsAfter(
   const { rows } = await query<{ bucket: string }>(db, 'bucketsAfter', {
     name: 'buckets-after',
     text: `WITH RECURSIVE found (bucket, nth) AS (
-        SELECT (SELECT bucket FROM object_uploads WHERE installation = $1 AND bucket > $2 ORDER BY bucket LIMIT 1), 1
+        SELECT $2::text, 0
         UNION ALL
-        SELECT (SELECT u.bucket FROM object_uploads u
-          WHERE u.installation = $1 AND u.bucket > found.bucket ORDER BY u.bucket LIMIT 1), nth + 1
-        FROM found WHERE found.bucket IS NOT NULL AND nth < $3
-      ) SELECT bucket FROM found WHERE bucket IS NOT NULL ORDER BY nth`,
+        SELECT least(
+          (SELECT u.bucket FROM object_uploads u
+            WHERE u.installation = $1 AND u.bucket > f.bucket ORDER BY u.bucket LIMIT 1),
+          (SELECT min(j.destination_bucket) FROM upload_jobs j
+            WHERE j.installation = $1 AND j.destination_bucket > f.bucket)), nth + 1
+        FROM found f WHERE f.bucket IS NOT NULL AND nth < $3
+      ) SELECT bucket FROM found WHERE bucket IS NOT NULL AND nth > 0 ORDER BY nth`,
     values: [installation, after ?? '', BUCKETS_AT_ONCE],
   });
   return rows.map(({ bucket }) => bucket);
+}
+
+export interface ProbingJob {
+  id: string;
+  prefix: string;
+  /** ISO 8601. */
+  createdAt: string;
+}
+
+/** This installation's jobs that put their objects under one of these prefixes. */
+export async function jobsUnder(
+  db: Queryable,
+  ask: { installation: string; bucket: string; prefixes: readonly string[] },
+): Promise<ProbingJob[]> {
+  const { rows } = await query<{ id: string; prefix: string; created_at: Date }>(db, 'jobsUnder', {
+    name: 'jobs-under',
+    text: `SELECT id, destination_prefix AS prefix, created_at FROM upload_jobs
+      WHERE installation = $1 AND destination_bucket = $2 AND destination_prefix = ANY($3)
+      ORDER BY created_at, id`,
+    values: [ask.installation, ask.bucket, ask.prefixes],
+  });
+  return rows.map(({ id, prefix, created_at }) => ({ id, prefix, createdAt: created_at.toISOString() }));
 }
 
 export interface KeyOwner extends UploadRow {

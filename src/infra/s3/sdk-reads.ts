@@ -4,14 +4,9 @@ import {
   GetObjectCommand,
   GetObjectTaggingCommand,
   HeadObjectCommand,
-  ListMultipartUploadsCommand,
   ListPartsCommand,
 } from '@aws-sdk/client-s3';
-import type {
-  HeadObjectCommandOutput,
-  ListMultipartUploadsCommandOutput,
-  ListPartsCommandOutput,
-} from '@aws-sdk/client-s3';
+import type { HeadObjectCommandOutput, ListPartsCommandOutput } from '@aws-sdk/client-s3';
 import { LongshoreError } from '../../core/errors.js';
 import { LIST_PAGE_SIZE } from '../../core/limits.js';
 import { encryptionAnswer, encryptionOf } from './attributes.js';
@@ -22,10 +17,7 @@ import { hasCode, required } from './sdk-client.js';
 import type { SdkContext } from './sdk-client.js';
 import type { ListedPart, ObjectHead, ObjectStore } from './store.js';
 
-type ReadCalls = Pick<
-  ObjectStore,
-  'headObject' | 'getTags' | 'getObject' | 'listParts' | 'listMultipartUploads'
->;
+type ReadCalls = Pick<ObjectStore, 'headObject' | 'getTags' | 'getObject' | 'listParts'>;
 
 export function readCalls(context: SdkContext): ReadCalls {
   return {
@@ -33,7 +25,6 @@ export function readCalls(context: SdkContext): ReadCalls {
     getTags: tagsCall(context),
     getObject: getCall(context),
     listParts: listPartsCall(context),
-    listMultipartUploads: listUploadsCall(context),
   };
 }
 
@@ -170,41 +161,5 @@ function listedPart(site: CallSite, part: NonNullable<ListPartsCommandOutput['Pa
     size: required(site, 'Size', part.Size),
     etag: required(site, 'ETag', part.ETag),
     ...(part.ChecksumCRC32 === undefined ? {} : { crc32: part.ChecksumCRC32 }),
-  };
-}
-
-function listUploadsCall({ client, run }: SdkContext): ObjectStore['listMultipartUploads'] {
-  return async ({ bucket, prefix }, signal) => {
-    const site: CallSite = { op: 'ListMultipartUploads', bucket, key: prefix };
-    const uploads: { key: string; s3UploadId: string; initiated: string }[] = [];
-    for (
-      let marker: { KeyMarker?: string; UploadIdMarker?: string } | undefined = {};
-      marker !== undefined;
-    ) {
-      const command = new ListMultipartUploadsCommand({
-        Bucket: bucket,
-        Prefix: prefix,
-        MaxUploads: LIST_PAGE_SIZE,
-        ...marker,
-      });
-      const page: ListMultipartUploadsCommandOutput = await run(site, signal, () =>
-        client.send(command, { abortSignal: signal }),
-      );
-      for (const upload of page.Uploads ?? []) {
-        uploads.push({
-          key: required(site, 'Key', upload.Key),
-          s3UploadId: required(site, 'UploadId', upload.UploadId),
-          initiated: (upload.Initiated ?? new Date(0)).toISOString(),
-        });
-      }
-      marker =
-        page.IsTruncated === true && page.NextKeyMarker !== undefined
-          ? {
-              KeyMarker: page.NextKeyMarker,
-              ...(page.NextUploadIdMarker ? { UploadIdMarker: page.NextUploadIdMarker } : {}),
-            }
-          : undefined;
-    }
-    return uploads;
   };
 }
