@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DefaultLogger, Runtime } from '@temporalio/worker';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
@@ -19,6 +20,8 @@ let kafka: TestKafka;
 let webhook: TestReceiver;
 
 beforeAll(async () => {
+  // Some of what happens here is meant to go wrong.
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
   kafka = await startTestKafka();
   webhook = await startReceiver();
 }, START_MS);
@@ -128,7 +131,7 @@ describe('the worker that relays', () => {
     const bucket = await rig.bucket();
     await uploaded(at, bucket);
     await eventually(async () => (await lagOf(pool, 'kafka')).waiting === 0, { timeout: 30_000 });
-    const hold = await holdSink(pool);
+    const hold = await holdSinks(pool);
     const id = await uploaded(at, bucket);
     await eventually(() => eventsOf(received, id).length === 1, {
       timeout: 30_000,
@@ -191,18 +194,23 @@ async function epochOf(pool: Pool): Promise<number> {
   return Number(rows[0]?.epoch ?? 0);
 }
 
-/** While it is held no relay can move the cursor of Kafka. Released, those that wait for it are gone, as their worker is. */
-async function holdSink(pool: Pool): Promise<{ release(): Promise<void> }> {
+/**
+ * While it is held no relay can move a cursor, but each can read: the lock of a row would have a transaction number, and
+ * nothing that commits after it would be read. Released, those that wait for it are gone, as their worker is.
+ */
+async function holdSinks(pool: Pool): Promise<{ release(): Promise<void> }> {
   const client: pg.PoolClient = await pool.connect();
-  await client.query(`BEGIN`);
-  await client.query(`SELECT FROM event_sinks WHERE name = 'kafka' FOR UPDATE`);
-  return {
-    release: async () => {
-      await client.query(
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))`,
-      );
-      await client.query('ROLLBACK');
-      client.release();
-    },
+  await client.query('BEGIN');
+  await client.query('LOCK TABLE event_sinks IN SHARE MODE');
+  let released: Promise<void> | undefined;
+  const release = async (): Promise<void> => {
+    await client.query(
+      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))',
+    );
+    await client.query('ROLLBACK');
+    client.release();
   };
+  const once = (): Promise<void> => (released ??= release());
+  onTestFinished(once);
+  return { release: once };
 }
