@@ -3,14 +3,17 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MiB } from '../../src/core/limits.js';
+import { openJob } from '../../src/infra/catalog/jobs.js';
+import { listFindings } from '../../src/infra/catalog/maintenance.js';
 import type { Pool } from '../../src/infra/catalog/pool.js';
 import { createVault } from '../../src/infra/catalog/vault.js';
+import { definition } from '../helpers/catalog-jobs.js';
 import { faults } from '../helpers/fault-proxy.js';
 import { startWorker } from '../helpers/processes.js';
 import { reached, startRig, type Rig } from '../helpers/rig.js';
 import { catalogOf, sessionScene } from '../helpers/sessions-api.js';
 import { isSkipped } from '../helpers/stack.js';
-import { leftBehind, openUploads, sweepBucket } from '../helpers/sweeps.js';
+import { abortStrangers, leftBehind, openUploads, strangersUpload, sweepBucket } from '../helpers/sweeps.js';
 import { eventually } from '../helpers/wait.js';
 
 async function terminate(rig: Rig, id: string): Promise<void> {
@@ -64,6 +67,40 @@ describe('a session whose workflow was terminated', () => {
     expect(await count(`outbox WHERE type LIKE '%upload.failed' AND event->'data'->>'upload_id' = $1`)).toBe(
       1,
     );
+  });
+
+  it('goes with the probes of jobs that were cut off, whatever bucket they are in', async () => {
+    const [bucket, other] = [await rig.bucket(), await rig.bucket()];
+    const destination = { bucket: bucket.name, prefix: 'photos/' };
+    const asked = {
+      id: 'probing',
+      mode: 'first',
+      workflowId: 'job/probing',
+      runId: 'r',
+      fingerprint: 'f',
+    } as const;
+    await openJob(pool, 'default', { ...asked, definition: { ...definition, destination } });
+    const probe = await strangersUpload(bucket, 'photos/.longshore-probe');
+    const strangers = [
+      await strangersUpload(bucket, 'photos/.longshore-probe', 10),
+      await strangersUpload(bucket, 'others/.longshore-probe'),
+    ];
+    const left = await leftBehind(pool, other, 'left');
+    await delay(1100);
+    const { id, workflowId } = await rig.client.maintenance.sweep({ olderThanMs: 0, dryRun: false });
+    const result = await rig.client.maintenance.result(id);
+    // The bucket of an earlier test is gone by now.
+    expect(result).toMatchObject({ aborted: 2, strangers: 2, failed: 0 });
+    expect(result.failures.every(({ code }) => code === 'NoSuchBucket')).toBe(true);
+    const { findings } = await listFindings(pool, { sweep: workflowId, limit: 10 });
+    expect(findings.map(({ subject, owner }) => [subject, owner])).toEqual(
+      expect.arrayContaining([
+        [probe, 'probing'],
+        [left, expect.stringMatching(/^left-/)],
+      ]),
+    );
+    expect(await openUploads(bucket)).toEqual(strangers.sort());
+    await abortStrangers(bucket);
   });
 
   it('takes expired secrets along', async () => {
