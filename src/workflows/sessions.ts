@@ -84,6 +84,8 @@ export class ClientUpload extends ObjectUpload {
     setHandler(begunSignal, () => this.onBegun());
     setHandler(lostSignal, (generation) => {
       this.lost = Math.max(this.lost, generation);
+      // Whoever asks from now on waits for the fresh one.
+      if (this.opened !== undefined && this.opened.generation <= generation) this.opened = undefined;
     });
   }
 
