@@ -170,11 +170,16 @@ describe('claims', () => {
   test('are refused by the reason why the session takes none', async () => {
     await expect(claim()).rejects.toMatchObject({ code: 'NotFound' });
     await open();
+    expect(await claim()).toBe(1);
     await setOpen(db.pool, { id: 's', generation: 1 }, false);
     await expect(claim()).rejects.toMatchObject({ code: 'NotRunning' });
+    // What is completed meanwhile is completed without it, so it must not be acknowledged.
     expect(await settle(part())).toEqual([false]);
     await setOpen(db.pool, { id: 's', generation: 1 }, true);
-    expect(await claim()).toBe(1);
+    expect(await settle(part())).toEqual([true]);
+    // News of another generation changes nothing.
+    await setOpen(db.pool, { id: 's', generation: 2 }, false);
+    expect(await claim()).toBe(2);
     await report({ state: 'EXPIRED' });
     await expect(claim()).rejects.toMatchObject({ code: 'SessionExpired' });
     await report({ state: 'FAILED', runStartedAt: NEXT_RUN, runId: 'next' });

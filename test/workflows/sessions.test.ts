@@ -50,6 +50,11 @@ const complete = (handle: WorkflowHandle, ask: CompleteAsk = {}): Promise<Comple
   handle.executeUpdate<CompletionAnswer, [CompleteAsk]>(COMPLETE_UPDATE, { args: [ask] });
 const missing: Incomplete = { missing: [1], missingCount: 1, surplus: [], message: 'missing: 1' };
 
+async function accepted(handle: WorkflowHandle): Promise<number> {
+  const { events } = await handle.fetchHistory();
+  return (events ?? []).filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes).length;
+}
+
 async function refusalOf(answer: Promise<unknown>): Promise<unknown> {
   const error: unknown = await answer.then(
     (value) => {
@@ -140,6 +145,25 @@ describe('a session of chunks', () => {
     expect(bench.calls.filter((call) => call === 'completeSession')).toHaveLength(1);
   });
 
+  it('looks once for those who ask the same at once', async () => {
+    const bench = sessionBench();
+    let letGo = (): void => undefined;
+    const held = new Promise<void>((resolve) => (letGo = resolve));
+    bench.transfer.completeSession = async () => {
+      await held;
+      return { incomplete: missing };
+    };
+    await bench.run(async (handle) => {
+      const asks = [complete(handle), complete(handle), complete(handle)];
+      await until(async () => expect(await accepted(handle)).toBe(3));
+      letGo();
+      expect(await Promise.all(asks)).toEqual(asks.map(() => ({ incomplete: missing })));
+      expect(bench.calls.filter((call) => call === 'completeSession')).toHaveLength(1);
+      await handle.signal(cancelSignal);
+      expect(await failureOf(handle)).toBeInstanceOf(CancelledFailure);
+    });
+  });
+
   it('tells whoever contradicts what was completed meanwhile', async () => {
     const bench = sessionBench();
     let letGo = (): void => undefined;
@@ -152,11 +176,7 @@ describe('a session of chunks', () => {
       const first = complete(handle);
       await until(() => expect(bench.calls).toContain('completeSession'));
       const other = refusalOf(complete(handle, { size: 8 }));
-      await until(async () => {
-        const { events = [] } = await handle.fetchHistory();
-        const accepted = events?.filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes);
-        expect(accepted).toHaveLength(2);
-      });
+      await until(async () => expect(await accepted(handle)).toBe(2));
       letGo();
       expect(await first).toHaveProperty('result');
       expect(await other).toMatchObject({ type: 'SizeMismatch' });
