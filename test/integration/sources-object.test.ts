@@ -4,7 +4,7 @@ import type { ObjectSource } from '../../src/core/uploads.js';
 import type { PinnedSource } from '../../src/core/upload-steps.js';
 import { S3_CONNECT_TIMEOUT_MS, S3_MAX_CONNECTIONS, S3_SOCKET_TIMEOUT_MS } from '../../src/core/limits.js';
 import { createObjectStore } from '../../src/infra/s3/index.js';
-import type { ObjectStore } from '../../src/infra/s3/store.js';
+import { tokenMetadata, type ObjectStore } from '../../src/infra/s3/store.js';
 import { createObjectSource } from '../../src/infra/sources/object-source.js';
 import { testBucket } from '../helpers/buckets.js';
 import { isSkipped, part } from '../helpers/stack.js';
@@ -40,7 +40,17 @@ describe.skipIf(isSkipped('versitygw'))('object sources on a real server', () =>
       pinned: { ...object, size: 1000, etag: head?.etag, crc32: head?.crc32 ?? null, serverSide: true },
       contentType: 'text/x-test',
       access: 'random',
+      attributes: expect.any(Function) as unknown,
     });
+  });
+
+  it('carry attributes that a copy may carry too, but for whose they are', async () => {
+    const object = await stored(randomBytes(10));
+    const carried = { cacheControl: 'no-cache', metadata: { kind: 'report' }, tags: { 'a b': 'c=d' } };
+    const metadata = { ...carried.metadata, ...tokenMetadata({ uploadId: 'theirs', nonce: 'n' }) };
+    await store.putObject({ ...object, ...carried, metadata, body: Buffer.from('x') }, never);
+    const look = await source().inspect(object, never);
+    expect(await look.attributes?.(never)).toEqual(carried);
   });
 
   it('are copied by the server only where it is the same one', async () => {
