@@ -1,0 +1,239 @@
+/**
+ * `npm run bench:sessions -- [--sessions 50] [--size 64MiB] [--chunk 16MiB] [--runs 3]`: sessions at once through the API, and
+ * the same bytes by UploadPart straight to the server, in turn, on one machine. Prints the share of the rate that is left
+ * and the API's memory, and writes bench/results/job-sessions-<time>.json.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { randomFillSync } from 'node:crypto';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { crc32 } from '@node-rs/crc32';
+import { Pool } from 'undici';
+import { MiB } from '../src/core/limits.js';
+import { pickPort } from '../src/dev/ports.js';
+import { run } from '../src/dev/run.js';
+import { UPLOADS_BUCKET } from '../src/dev/stack.js';
+import { formatSize, parseSize } from '../src/infra/config.js';
+import { createObjectStore } from '../src/infra/s3/index.js';
+import { crcToBase64 } from '../src/infra/s3/once.js';
+import type { ObjectStore } from '../src/infra/s3/store.js';
+import { keepFigures, withScene, type Scene } from './job-scene.js';
+import { cpuOf, peakRss } from './measure.js';
+import { median } from './report.js';
+
+process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
+
+interface Shape {
+  sessions: number;
+  /** Bytes of each. */
+  size: number;
+  chunk: number;
+}
+
+/** Bytes a second of the chunks alone, and with beginning and completing. */
+interface Figures {
+  chunks: number;
+  whole: number;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      sessions: { type: 'string', default: '50' },
+      size: { type: 'string', default: '64MiB' },
+      chunk: { type: 'string', default: '16MiB' },
+      runs: { type: 'string', default: '3' },
+      profile: { type: 'string' },
+    },
+  });
+  const shape: Shape = {
+    sessions: Number(values.sessions),
+    size: parseSize(values.size) ?? 64 * MiB,
+    chunk: parseSize(values.chunk) ?? 16 * MiB,
+  };
+  const log = (line: string): void => console.error(line);
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort(new Error('interrupted')));
+  const room = 2 * shape.sessions * shape.size + 512 * MiB;
+  await withScene({ room, signal: stop.signal, log }, async (scene) => {
+    const api = await startApi(scene, values.profile);
+    const store = createObjectStore(scene.config.s3);
+    try {
+      await compare(scene, { shape, api, store, runs: Number(values.runs) });
+    } finally {
+      store.close();
+      await end(api.child);
+    }
+  });
+}
+
+interface Api {
+  url: string;
+  child: ChildProcess;
+}
+
+async function compare(
+  scene: Scene,
+  { shape, api, store, runs }: { shape: Shape; api: Api; store: ObjectStore; runs: number },
+): Promise<void> {
+  const bytes = randomFillSync(Buffer.alloc(shape.chunk));
+  const through: Figures[] = [];
+  const straight: Figures[] = [];
+  // The first round of each warms up, and does not count.
+  for (let round = 0; round <= runs; round++) {
+    scene.signal.throwIfAborted();
+    await run('sync', [], { env: process.env });
+    const direct = await sendStraight(store, shape, bytes, `straight-${round}`);
+    await run('sync', [], { env: process.env });
+    const cpuBefore = cpuOf(api.child.pid ?? 0);
+    const own = await sendThrough(api.url, shape, bytes, `through-${round}`);
+    const cpu = cpuOf(api.child.pid ?? 0) - cpuBefore;
+    scene.log(
+      `round ${round}: straight ${rate(direct.chunks)}, through the API ${rate(own.chunks)} (API ${cpu.toFixed(2)} s CPU)`,
+    );
+    await empty(store);
+    if (round === 0) continue;
+    through.push(own);
+    straight.push(direct);
+  }
+  const share = (of: keyof Figures): number =>
+    median(through.map((own, at) => own[of] / (straight[at]?.[of] ?? NaN)));
+  const rss = peakRss(api.child.pid ?? 0);
+  const { sessions, size, chunk } = shape;
+  console.log(
+    `${sessions} sessions × ${formatSize(size)} in chunks of ${formatSize(chunk)}: chunks ${(share('chunks') * 100).toFixed(0)} %, ` +
+      `begun to completed ${(share('whole') * 100).toFixed(0)} % of the rate of UploadPart straight to the server; ` +
+      `API peak ${Math.round(rss / MiB)} MiB`,
+  );
+  const figures = {
+    shape,
+    through,
+    straight,
+    shares: { chunks: share('chunks'), whole: share('whole') },
+    rss,
+  };
+  await keepFigures('sessions', figures, scene.log);
+}
+
+function rate(bytesASecond: number): string {
+  return `${Math.round(bytesASecond / MiB)} MiB/s`;
+}
+
+const lengths = ({ size, chunk }: Shape): number[] =>
+  Array.from({ length: Math.ceil(size / chunk) }, (_, n) => Math.min(chunk, size - n * chunk));
+
+/** Works on all sessions at once. Answers bytes a second. */
+async function timed(
+  { sessions, size }: Shape,
+  begin: (n: number) => Promise<string>,
+  send: (id: string, n: number) => Promise<void>,
+  complete: (id: string, n: number) => Promise<void>,
+): Promise<Figures> {
+  const all = Array.from({ length: sessions }, (_, n) => n);
+  const began = performance.now();
+  const ids = await Promise.all(all.map(begin));
+  const sending = performance.now();
+  await Promise.all(ids.map(send));
+  const sent = performance.now();
+  await Promise.all(ids.map(complete));
+  const bytes = sessions * size;
+  return {
+    chunks: (bytes / (sent - sending)) * 1000,
+    whole: (bytes / (performance.now() - began)) * 1000,
+  };
+}
+
+async function sendThrough(url: string, shape: Shape, bytes: Buffer, tag: string): Promise<Figures> {
+  const pool = new Pool(url, { connections: shape.sessions, headersTimeout: 0, bodyTimeout: 0 });
+  const ask = async (method: 'POST' | 'PUT', path: string, body: Buffer | object) => {
+    const raw = Buffer.isBuffer(body);
+    const answer = await pool.request({
+      ...{ method, path: `/api/v1/sessions/${path}`, body: raw ? body : JSON.stringify(body) },
+      headers: raw ? {} : { 'content-type': 'application/json' },
+    });
+    const text = await answer.body.text();
+    if (answer.statusCode !== 200) throw new Error(`${method} ${path}: HTTP ${answer.statusCode}, ${text}`);
+    return JSON.parse(text) as { upload_id: string };
+  };
+  const { size: expected_size, chunk: chunk_size } = shape;
+  try {
+    return await timed(
+      shape,
+      async (n) => {
+        const key = `${tag}/${n}`;
+        return (await ask('POST', '', { name: key, bucket: UPLOADS_BUCKET, key, expected_size, chunk_size }))
+          .upload_id;
+      },
+      async (id) => {
+        for (const [n, length] of lengths(shape).entries())
+          await ask('PUT', `${id}/chunks/${n}`, bytes.subarray(0, length));
+      },
+      async (id) => void (await ask('POST', `${id}/complete`, {})),
+    );
+  } finally {
+    await pool.close();
+  }
+}
+
+async function sendStraight(store: ObjectStore, shape: Shape, bytes: Buffer, tag: string): Promise<Figures> {
+  const { signal } = new AbortController();
+  const parts = new Map<string, { partNumber: number; etag: string; crc32: string }[]>();
+  const refOf = (id: string, n: number) => ({ bucket: UPLOADS_BUCKET, key: `${tag}/${n}`, s3UploadId: id });
+  return await timed(
+    shape,
+    async (n) => {
+      const ref = { bucket: UPLOADS_BUCKET, key: `${tag}/${n}` };
+      return (await store.createMultipartUpload({ ...ref, checksum: true }, signal)).s3UploadId;
+    },
+    async (id, n) => {
+      const sent = [];
+      for (const [at, length] of lengths(shape).entries()) {
+        const body = bytes.subarray(0, length);
+        const crc = crcToBase64(crc32(body));
+        const part = { ...refOf(id, n), partNumber: at + 1, body, crc32: crc };
+        const { etag } = await store.uploadPart(part, signal);
+        sent.push({ partNumber: at + 1, etag, crc32: crc });
+      }
+      parts.set(id, sent);
+    },
+    async (id, n) => {
+      const ref = { ...refOf(id, n), parts: parts.get(id) ?? [], size: shape.size };
+      await store.completeMultipartUpload(ref, signal);
+    },
+  );
+}
+
+async function empty(store: ObjectStore): Promise<void> {
+  const { signal } = new AbortController();
+  const { objects } = await store.listObjects({ bucket: UPLOADS_BUCKET, prefix: '' }, signal);
+  await store.deleteObjects({ bucket: UPLOADS_BUCKET, keys: objects.map(({ key }) => key) }, signal);
+}
+
+async function startApi({ cli, dataDir, env }: Scene, profile: string | undefined): Promise<Api> {
+  const flags = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile];
+  const port = await pickPort();
+  const args = [...flags, cli, 'api', '--json', '--data-dir', dataDir, '--port', String(port)];
+  const child = spawn(process.execPath, args, {
+    env: { ...env, LONGSHORE_API_RATE: '0', LONGSHORE_LOG_LEVEL: 'warn' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit').then(([code]) =>
+    Promise.reject(new Error(`the API ended with ${String(code)}`)),
+  );
+  const lines = createInterface({ input: child.stdout });
+  const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
+  ended.catch(() => undefined);
+  return { url: (JSON.parse(line) as { url: string }).url, child };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  await exited;
+  clearTimeout(timer);
+}
+
+await main();
