@@ -278,4 +278,11 @@ function defineMaintenance(command: Define): void {
     .option('--dry-run', 'only say what it would do')
     .option('--older-than <time>', 'such as 1h; default: LONGSHORE_SWEEP_AGE (48h)')
     .option('--bucket <name>', 'only in this bucket');
+  add.connections(
+    command(
+      'rollback <node> <version>',
+      'Make an earlier version of a node its newest',
+      () => import('./commands/rollback.js'),
+    ),
+  );
 }
