@@ -151,7 +151,7 @@ export const ERRORS = {
   Cancelled: never(409, 'The upload was cancelled.', EXIT.cancelled),
   Terminated: never(
     409,
-    'Its multipart upload may be left: abort it, or let the bucket’s lifecycle rule do it. Then start the upload again.',
+    'Its multipart upload may be left: the next `longshore sweep` ends it. Start the upload again.',
   ),
   ParkedTooLong: never(409, 'The upload waited longer than it may; start it again.'),
   AttemptFenced: retry(503, 'This attempt was stopped too long; a newer one goes on.'),

@@ -1,6 +1,6 @@
 /** Nodes and their versions: kept by the server, listed, and brought back by a copy. */
 import { createHash, randomBytes } from 'node:crypto';
-import { PutBucketVersioningCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { HeadObjectCommand, PutBucketVersioningCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/core/errors.js';
 import { MiB } from '../../src/core/limits.js';
@@ -65,13 +65,21 @@ describe.each(['versitygw', 'minio'] as const)('versions on %s', (server) => {
     afterEach(() => rig.proxy.clearFaults());
     afterAll(() => rig.close());
 
+    // versitygw ignores encryption, and is refused for it.
+    const encrypted: Json = server === 'minio' ? { encryption: { type: 'SSE_S3' } } : {};
+
     it('are kept by each session, listed, and brought back under the same key', async () => {
       const scene = await sessionScene(rig);
       const { api, bucket } = scene;
       await versioned(bucket);
       const [one, two] = [randomBytes(6 * MiB), randomBytes(7 * MiB)];
-      const first = await send(scene, one, { connector_id: 'meters', metadata: { place: 'roof' } });
-      const second = await send(scene, two, { node_id: first.node });
+      const first = await send(scene, one, {
+        ...encrypted,
+        connector_id: 'meters',
+        content_type: 'application/x-protobuf',
+        metadata: { place: 'roof' },
+      });
+      const second = await send(scene, two, { ...encrypted, node_id: first.node });
       expect(second).toEqual({
         node: first.node,
         versionId: expect.not.stringMatching(first.versionId) as string,
@@ -96,6 +104,11 @@ describe.each(['versitygw', 'minio'] as const)('versions on %s', (server) => {
       expect(await objectSha256(bucket, key)).toBe(shaOf(one));
       const back = await nodeOf(api, first.node);
       expect(back).toMatchObject({ status: 'ACTIVE', size: one.length, upload_id: id, key });
+      expect(back['encryption']).toEqual(node['encryption']);
+      const head = await bucket.client.send(new HeadObjectCommand({ Bucket: bucket.name, Key: key }));
+      expect(head.ContentType).toBe('application/x-protobuf');
+      expect(head.Metadata).toMatchObject({ place: 'roof', 'node-id': first.node, 'connector-id': 'meters' });
+      expect(head.ServerSideEncryption).toBe(server === 'minio' ? 'AES256' : undefined);
       expect([first.versionId, second.versionId]).not.toContain(back['version_id']);
       const after = (await api.get(path)).body['versions'] as Json[];
       expect(after).toHaveLength(3);
