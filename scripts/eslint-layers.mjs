@@ -34,7 +34,10 @@ export const LAYERS = {
   client: { imports: ['core', 'infra/temporal', 'infra/catalog', 'infra/config'] },
   'client/cli': { imports: ['core', 'infra', 'activities', 'workflows', 'workers', 'client', 'api', 'dev'] },
   api: {
-    imports: ['core', 'client', 'infra/catalog', 'infra/config', 'infra/keys', 'infra/s3', 'infra/telemetry'],
+    imports: [
+      ...['core', 'client', 'infra/buffers', 'infra/catalog', 'infra/config', 'infra/keys', 'infra/s3'],
+      'infra/telemetry',
+    ],
   },
   web: { imports: ['core', 'client'] },
   dev: { imports: ['core', 'infra', 'workers', 'client'] },

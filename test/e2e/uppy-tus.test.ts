@@ -7,6 +7,7 @@ import { startApiBench, type ApiBench } from '../helpers/api-bench.js';
 import { startTestApi } from '../helpers/api.js';
 import type { TestBucket } from '../helpers/buckets.js';
 import { launchChromium, servePage, type Page } from '../helpers/chromium.js';
+import { faults } from '../helpers/faults.js';
 import { objectSha256 } from '../helpers/rig.js';
 import { startTcpProxy, type TcpProxy } from '../helpers/tcp-proxy.js';
 import { eventually } from '../helpers/wait.js';
@@ -105,10 +106,10 @@ test('200 MiB go on after a reset and a reloaded page, no finished part again', 
   const { rig } = bench;
   const { bucket, tab, cable } = await scene();
   const size = 200 * MiB;
-  const sha256 = (await tab.evaluate(`add('big film ü.bin', ${size})`)) as string;
+  const sha256 = await tab.evaluate<string>(`add('big film ü.bin', ${size})`);
   const parts = () => rig.proxy.parts({ bucket: bucket.name });
   // Slow enough to be cut in the middle.
-  rig.proxy.fault({ op: 'UploadPart', bucket: bucket.name }, { kind: 'bandwidth', bytesPerSecond: 50 * MiB });
+  rig.proxy.fault({ op: 'UploadPart', bucket: bucket.name }, faults.bandwidth(50 * MiB));
   await tab.evaluate('start()');
   await eventually(() => parts().size >= 8, { timeout: 120_000, what: '8 parts on their way' });
   await cable.down();
@@ -142,7 +143,7 @@ test('200 MiB go on after a reset and a reloaded page, no finished part again', 
 
 test('a file smaller than a part', async () => {
   const { bucket, tab } = await scene();
-  const sha256 = (await tab.evaluate(`add('small.bin', 1000)`)) as string;
+  const sha256 = await tab.evaluate<string>(`add('small.bin', 1000)`);
   await tab.evaluate('start()');
   await complete(tab);
   const row = await sessionIn(bucket);

@@ -15,13 +15,13 @@ export interface TusCall {
 
 export type TusCaller = (method: string, path: string, call?: TusCall) => Promise<TusAnswer>;
 
-/** Each request has a connection of its own. `Tus-Resumable` is added; say '' to leave it out. */
-export function tusCaller(url: string): TusCaller {
+/** Each request has a connection of its own, unless there is an agent. `Tus-Resumable` is added; say '' to leave it out. */
+export function tusCaller(url: string, agent?: Agent): TusCaller {
   return (method, path, { headers = {}, body } = {}) =>
     new Promise((resolve, reject) => {
       const sent = request(
         new URL(path, url),
-        { method, agent: new Agent(), headers: headersOf(headers, body) },
+        { method, agent: agent ?? new Agent(), headers: headersOf(headers, body) },
         (response) => {
           const chunks: Buffer[] = [];
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -39,7 +39,7 @@ export function tusCaller(url: string): TusCaller {
 
 function headersOf(headers: Record<string, string>, body: Buffer | undefined): Record<string, string> {
   const all: Record<string, string> = { 'tus-resumable': '1.0.0', ...headers };
-  if (body !== undefined) all['content-length'] = String(body.byteLength);
+  if (body !== undefined && all['transfer-encoding'] === undefined) all['content-length'] = String(body.byteLength);
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== ''));
 }
 

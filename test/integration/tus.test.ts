@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { Agent } from 'node:http';
 import {
   AbortMultipartUploadCommand,
   HeadObjectCommand,
@@ -43,7 +44,7 @@ function into(bucket: TestBucket, key: string, more: Record<string, string> = {}
 
 async function create(bucket: TestBucket, key: string, headers: Record<string, string>): Promise<string> {
   const answer = await tus('POST', '/files', { headers: { ...into(bucket, key), ...headers } });
-  expect(answer).toMatchObject({ status: 201 });
+  expect(answer.status, answer.text).toBe(201);
   return answer.headers.location ?? '';
 }
 
@@ -86,7 +87,7 @@ describe('what is offered', () => {
       'tus-max-size': String(10_000 * 64 * MiB),
       'tus-checksum-algorithm': 'sha1,sha256,sha512,md5,crc32',
     });
-    expect(headers['tus-extension']?.split(',').sort()).toEqual([
+    expect(String(headers['tus-extension']).split(',').sort()).toEqual([
       'checksum',
       'concatenation',
       'creation',
@@ -171,6 +172,34 @@ describe('bytes', () => {
     expect(await chunked.end()).toBe(413);
     expect(await offsetOf(path)).toBe(4);
     expect(await tus('DELETE', path)).toMatchObject({ status: 204 });
+  });
+
+  test('a refused body is read on, so that the connection can be used again', async () => {
+    const bucket = await rig.bucket();
+    const path = await create(bucket, 'refused', { 'upload-length': '10' });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const kept = tusCaller(api.url, agent);
+    const headers = { ...OFFSET_STREAM, 'upload-offset': '0', 'transfer-encoding': 'chunked' };
+    expect(await kept('PATCH', path, { headers, body: someBytes(20 * MiB) })).toMatchObject({ status: 413 });
+    const since = performance.now();
+    expect(await kept('HEAD', path)).toMatchObject({ status: 200, headers: { 'upload-offset': '0' } });
+    expect(performance.now() - since).toBeLessThan(10_000);
+    agent.destroy();
+    expect(await tus('DELETE', path)).toMatchObject({ status: 204 });
+  });
+
+  test('all bytes are there and nobody made an object of them: whoever looks does', async () => {
+    const bucket = await rig.bucket();
+    const bytes = someBytes(1000);
+    const path = await create(bucket, 'left', { 'upload-length': '1000' });
+    const sent = await fetch(`${api.url}/api/v1/sessions/${path.split('/').at(-1)}/chunks/0`, {
+      method: 'PUT',
+      body: bytes,
+    });
+    expect(sent.status).toBe(200);
+    expect(await keysIn(bucket)).toEqual([]);
+    expect(await offsetOf(path)).toBe(1000);
+    expect(await objectSha256(bucket, 'left')).toBe(sha256(bytes));
   });
 
   test('an empty upload is complete at once, also when nobody knew that it would be', async () => {

@@ -39,6 +39,7 @@ export function tusRoutes(scope: FastifyInstance, deps: ApiDeps): void {
     idleMs: deps.config.sessions.idleMs,
   };
   scope.setErrorHandler(answerTusProblem);
+  scope.addHook('preClose', async () => tus.locks.stopAll());
   const handler = (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> =>
     answer(tus, request, reply);
   scope.route({ method: ['OPTIONS', 'POST'], url: PATH, schema: { hide: true }, handler });

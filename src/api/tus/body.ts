@@ -12,19 +12,26 @@ export class BodyReader {
   lastByteAt = performance.now();
   #wake: (() => void) | undefined;
 
+  readonly #onChange = (): void => this.#wake?.();
+
   constructor(
     private readonly stream: Readable,
     private readonly stop: AbortSignal,
   ) {
-    const wake = (): void => this.#wake?.();
     // A broken connection is an error of the stream; `next` tells of it.
-    for (const event of ['readable', 'end', 'close', 'error']) stream.on(event, wake);
-    stop.addEventListener('abort', wake, { once: true });
+    for (const event of ['end', 'close', 'error']) stream.on(event, this.#onChange);
+    stop.addEventListener('abort', this.#onChange, { once: true });
+  }
+
+  /** Leaves the rest of the body to others: whoever listens for `readable` keeps them from it. */
+  release(): void {
+    this.stream.off('readable', this.#onChange);
   }
 
   /** Waits at most `ms` for bytes. */
   async next(ms: number): Promise<Piece> {
     const until = performance.now() + ms;
+    if (this.stream.listenerCount('readable') === 0) this.stream.on('readable', this.#onChange);
     for (;;) {
       if (this.stop.aborted) return 'stopped';
       const bytes = this.stream.read() as Buffer | null;

@@ -28,8 +28,7 @@ export function parseConcat(header: string | undefined, path: string): 'partial'
   if (text === 'partial') return 'partial';
   const urls = /^final;(.+)$/.exec(text)?.[1]?.trim().split(/ +/) ?? [];
   const ids = urls.map((url) => idOf(url, path));
-  if (ids.length > 0 && ids.length <= MAX_PARTIALS && ids.every((id) => id !== undefined))
-    return ids as string[];
+  if (ids.length > 0 && ids.length <= MAX_PARTIALS && ids.every((id) => id !== undefined)) return ids;
   throw new LongshoreError(
     'InvalidInput',
     `Upload-Concat is neither partial nor final; and 1 to ${MAX_PARTIALS} uploads`,

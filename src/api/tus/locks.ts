@@ -66,6 +66,11 @@ export class UploadLocks {
     mine.leave();
   }
 
+  /** This process ends: everyone keeps what they have, and leaves. */
+  stopAll(): void {
+    for (const { holder } of this.#held.values()) holder.stop();
+  }
+
   /** What one who is silent has in memory counts for the one who asks. */
   async #look(id: string): Promise<void> {
     if (this.#held.get(id)?.holder.isActive() === true) return;

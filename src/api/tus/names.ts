@@ -55,7 +55,6 @@ function isMediaType(text: string): boolean {
 /** The last part of a key: one step, readable, and short enough. */
 export function fileName(name: string): string {
   const last = name.split(/[\\/]/).at(-1) ?? '';
-  // eslint-disable-next-line no-control-regex
   const plain = last.replace(/[\u0000-\u001f\u007f\ufffd]/g, '_').trim();
   if (plain === '' || plain === '.' || plain === '..') return 'file';
   return shortened(plain);

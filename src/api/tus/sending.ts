@@ -55,8 +55,12 @@ export class Transfer implements Holder {
    */
   async into(writer: UploadWriter, limit: number): Promise<Ending> {
     const { checksum } = this.sending;
-    if (checksum !== undefined) return await this.#checked(writer, limit, checksum);
-    return await this.#each(limit - writer.offset, (bytes) => writer.accept(bytes), writer);
+    try {
+      if (checksum !== undefined) return await this.#checked(writer, limit, checksum);
+      return await this.#each(limit - writer.offset, (bytes) => writer.accept(bytes), writer);
+    } finally {
+      this.#reader.release();
+    }
   }
 
   async #checked(writer: UploadWriter, limit: number, checksum: Checksum): Promise<Ending> {
