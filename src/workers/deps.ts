@@ -25,14 +25,14 @@ import { LongshoreError } from '../core/errors.js';
 import { createBufferPool } from '../infra/buffers.js';
 import { countActive } from '../infra/catalog/active.js';
 import { sinkLags } from '../infra/catalog/outbox.js';
-import { createPool } from '../infra/catalog/pool.js';
-import { createVault } from '../infra/catalog/vault.js';
+import { createPool, type Pool } from '../infra/catalog/pool.js';
+import { createVault, type Vault } from '../infra/catalog/vault.js';
 import type { Config } from '../infra/config.js';
 import { openKeyStore } from '../infra/keys/index.js';
 import { createLimits } from '../infra/limits.js';
 import { createObjectStore, type WorkerStore } from '../infra/s3/index.js';
 import type { ObjectStore, StoreConfig } from '../infra/s3/store.js';
-import { createSources } from '../infra/sources/index.js';
+import { createSources, type ClosableSources } from '../infra/sources/index.js';
 import type { Logger } from '../infra/telemetry/log.js';
 import type { StoreMeter } from '../infra/telemetry/meter.js';
 import type { Metrics } from '../infra/telemetry/metrics.js';
@@ -45,22 +45,13 @@ export interface WorkerDeps {
     RelayActivities;
   transfer: TransferActivities & JobTransferActivities & SessionActivities & MaintenanceActivities;
   /** Throws when the catalog's schema is not the one this build works with. */
-  db: ReturnType<typeof createPool>;
+  db: Pool;
   relays: Pick<Relays, 'sinks' | 'stop'>;
   close(): Promise<void>;
 }
 
 export function createWorkerDeps(config: Config, log: Logger, client: Client, metrics?: Metrics): WorkerDeps {
-  if (config.postgresUrl === undefined) {
-    throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', {
-      op: 'worker',
-      hint: 'Set DATABASE_URL.',
-    });
-  }
-  const db = createPool(config.postgresUrl, {
-    applicationName: 'longshore-worker',
-    onConnectionError: (error) => log.warn({ err: error }, 'a PostgreSQL connection was lost'),
-  });
+  const db = openCatalog(config, log);
   const vault = createVault({ db, sealingKey: config.sealingKey });
   const keys = openKeyStore(db, config);
   const stores = openStores(config, metrics?.store);
@@ -69,13 +60,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
     active: () => countActive(db),
     outbox: () => sinkLags(db),
   });
-  const sources = createSources({
-    roots: config.roots,
-    url: config.url,
-    stores: stores.named,
-    sameStore: (name) => isSameStore(config.s3, config.stores[name]),
-    unseal: (ref) => vault.unseal(ref, 'source-url'),
-  });
+  const sources = openSources(config, stores, vault);
   const { roots, upload: defaults } = config;
   const store = stores.destination;
   const limits = createLimits(db, {
@@ -118,6 +103,29 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   return { orchestration, transfer, db, relays, close };
 }
 
+function openCatalog({ postgresUrl }: Config, log: Logger): Pool {
+  if (postgresUrl === undefined) {
+    throw new LongshoreError('InvalidConfig', 'no PostgreSQL is configured', {
+      op: 'worker',
+      hint: 'Set DATABASE_URL.',
+    });
+  }
+  return createPool(postgresUrl, {
+    applicationName: 'longshore-worker',
+    onConnectionError: (error) => log.warn({ err: error }, 'a PostgreSQL connection was lost'),
+  });
+}
+
+function openSources(config: Config, stores: Stores, vault: Vault): ClosableSources {
+  return createSources({
+    roots: config.roots,
+    url: config.url,
+    stores: stores.named,
+    sameStore: (name) => isSameStore(config.s3, config.stores[name]),
+    unseal: (ref) => vault.unseal(ref, 'source-url'),
+  });
+}
+
 /** What reads a job's folder and moves its files. */
 function createJobTransferActivities(deps: UploadFilesDeps & CheckDeps): JobTransferActivities {
   return mapFailures<JobTransferActivities>({
@@ -130,14 +138,13 @@ function createJobTransferActivities(deps: UploadFilesDeps & CheckDeps): JobTran
   });
 }
 
-function openStores(
-  config: Config,
-  meter: StoreMeter | undefined,
-): {
+interface Stores {
   destination: WorkerStore;
   named: (name: string | undefined) => ObjectStore;
   close: () => void;
-} {
+}
+
+function openStores(config: Config, meter: StoreMeter | undefined): Stores {
   const destination = createObjectStore(config.s3, meter);
   const others = new Map<string, ObjectStore>();
   const named = (name: string | undefined): ObjectStore => {

@@ -22,6 +22,7 @@ import { reportUpload } from '../../src/infra/catalog/uploads.js';
 import { faultsOf } from '../helpers/event-schemas.js';
 import { completedReport, testEvent } from '../helpers/events.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
+import { eventually } from '../helpers/wait.js';
 
 let db: TestSchema;
 beforeEach(async () => {
@@ -47,8 +48,10 @@ async function drain(hold: SinkHold, batch = 2): Promise<{ ids: string[]; hold: 
   }
 }
 
-/** A transaction that is open until it is told to commit. */
-async function held(work: (tx: Parameters<Parameters<typeof transaction>[2]>[0]) => Promise<void>) {
+type Work = Parameters<typeof transaction<void>>[2];
+
+/** A transaction that stands open after `work` until it is told to commit, `after` that. */
+async function held(work: Work, after?: Work) {
   let commit = (): void => undefined;
   const mayCommit = new Promise<void>((resolve) => (commit = resolve));
   let begun = (): void => undefined;
@@ -57,6 +60,7 @@ async function held(work: (tx: Parameters<Parameters<typeof transaction>[2]>[0])
     await work(tx);
     begun();
     await mayCommit;
+    await after?.(tx);
   });
   await Promise.race([didBegin, done]);
   return {
@@ -65,6 +69,15 @@ async function held(work: (tx: Parameters<Parameters<typeof transaction>[2]>[0])
       await done;
     },
   };
+}
+
+/** Transactions of this test that wait for the lock of another. */
+async function waiting(): Promise<number> {
+  const { rowCount } = await db.pool.query(
+    `SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`,
+    [db.schema],
+  );
+  return rowCount ?? 0;
 }
 
 describe('the order of events', () => {
@@ -93,18 +106,27 @@ describe('the order of events', () => {
 
   test('of one subject is that of the commits, whoever began first', async () => {
     const hold = await claimSink(db.pool, 'kafka');
-    const [first, second] = [testEvent('n', 1), testEvent('n', 2)];
-    const one = await held(async (tx) => {
-      await lockSubject(tx, 'n');
-      await appendEvent(tx, first);
-    });
-    const two = transaction(db.another(), 'test', async (tx) => {
-      await lockSubject(tx, 'n');
-      await appendEvent(tx, second);
-    });
-    await one.commit();
-    await two;
-    expect((await drain(hold, 1)).ids).toEqual([first.id, second.id]);
+    const committed: string[] = [];
+    const ending = (n: number): [Work, Work] => [
+      async (tx) => {
+        await lockSubject(tx, 'n');
+        await tx.query('SELECT pg_current_xact_id()');
+      },
+      (tx) => appendEvent(tx, testEvent('n', n)),
+    ];
+    const slow = await held(...ending(1));
+    const [begin, append] = ending(2);
+    const quick = transaction(db.another(), 'test', async (tx) => {
+      await begin(tx);
+      await append(tx);
+    }).then(() => void committed.push(testEvent('n', 2).id));
+    // It waits for the slow one, or it is done: then it must not be told of after it.
+    await eventually(async () => committed.length > 0 || (await waiting()) > 0);
+    // What the slow one noted is noted before the quick one goes on.
+    await slow.commit();
+    committed.push(testEvent('n', 1).id);
+    await quick;
+    expect((await drain(hold, 1)).ids).toEqual(committed);
   });
 
   test('is not disturbed by what was rolled back', async () => {
@@ -259,6 +281,27 @@ describe('ends', () => {
     const told = await events();
     expect(told.map(({ type }) => type)).toEqual(['upload.failed', 'upload.completed']);
     expect(told[0]?.data.failure?.message).toBe('a\uFFFDb \uFFFD');
+  });
+
+  test('of a session are those of its node', async () => {
+    await db.pool.query(
+      `INSERT INTO sessions (id, node_id, connector_id, name, content_type, bucket, key, mode, chunk_size, generation,
+         run_started_at, run_generation, nonce, open, ttl_ms)
+       VALUES ('a', 'node', 'crm', 'x.bin', 'text/plain', 'b', 'k', 'chunks', 5, 1, now(), 1, 'n', true, 1000)`,
+    );
+    const failure = { code: 'SessionExpired', message: 'nobody came', hint: 'again' } as const;
+    const source = { kind: 'client', label: 'client:x.bin' } as const;
+    const { result: _, ...rest } = completedReport('a');
+    await reportUpload(db.pool, 'inst', { ...rest, state: 'EXPIRED', source, failure });
+    const told = await events();
+    expect(told).toMatchObject([{ type: 'upload.expired', subject: 'node' }]);
+    expect(told[0]?.data).toMatchObject({ upload_id: 'a', connector_id: 'crm', name: 'x.bin' });
+    expect(told.flatMap(faultsOf)).toEqual([]);
+  });
+
+  test('of what makes a node anew are those of the node', async () => {
+    await report({ nodeId: 'node' });
+    expect(await events()).toMatchObject([{ type: 'upload.completed', subject: 'node' }]);
   });
 
   test('of a job are told once, with its counts', async () => {
