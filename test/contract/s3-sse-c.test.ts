@@ -150,7 +150,7 @@ describe.skipIf(isSkipped('minio'))('on MinIO behind TLS', () => {
         store.copyObject({ ...at, encryption: sseC(key), source: { ...at, ifMatch: '"e"' } }, signal),
       ]);
       for (const failure of failures) {
-        const { reason } = failure as PromiseRejectedResult;
+        const reason: unknown = (failure as PromiseRejectedResult).reason;
         const seen = inspect(reason, { depth: 12, showHidden: true });
         expect(reason).toBeInstanceOf(LongshoreError);
         for (const secret of [key.key.toString('base64'), key.key.toString('hex')])

@@ -334,7 +334,7 @@ describe.skipIf(isSkipped('minio'))('a customer’s key', () => {
   }
 
   async function rowsOf(table: string): Promise<unknown[]> {
-    return (await db.query(`SELECT * FROM ${table}`)).rows;
+    return (await db.query<Record<string, unknown>>(`SELECT * FROM ${table}`)).rows;
   }
 
   /** Every row of every table; bytes as the text that they may be. */

@@ -62,23 +62,23 @@ export function demandKey(
   throw new LongshoreError('SecretUnavailable', `${site.op}: ${message}`, { op: site.op, key: site.key });
 }
 
-type Call = (request: ObjectRef & { source?: CopySource }, signal: AbortSignal) => Promise<unknown>;
-
 /** The store, refusing with InsecureTransport to send a key where others could read it. */
 export function guardingKeys(store: ObjectStore, trusted: boolean): ObjectStore {
   if (trusted) return store;
-  const guarded = { ...store };
-  for (const name of KEYED) {
-    const call = store[name] as Call;
-    const refusing: Call = async (request, signal) => {
-      if (request.customerKey !== undefined || request.source?.customerKey !== undefined)
-        mustBeTrusted(false, name);
-      return await call(request, signal);
-    };
-    Object.assign(guarded, { [name]: refusing });
-  }
-  return guarded;
+  return wrapping(store, (call, name) => async (request, signal) => {
+    if (request.customerKey !== undefined || request.source?.customerKey !== undefined)
+      mustBeTrusted(false, name);
+    return await call(request, signal);
+  });
 }
+
+/** The store with this key in every request; undefined: the store itself. */
+export function withKey(store: ObjectStore, customerKey: CustomerKey | undefined): ObjectStore {
+  if (customerKey === undefined) return store;
+  return wrapping(store, (call) => (request, signal) => call({ ...request, customerKey }, signal));
+}
+
+type Call = (request: ObjectRef & { source?: CopySource }, signal: AbortSignal) => Promise<unknown>;
 
 /** What S3 wants the key for. */
 const KEYED = [
@@ -93,14 +93,11 @@ const KEYED = [
   'completeMultipartUpload',
 ] as const satisfies (keyof ObjectStore)[];
 
-/** The store with this key in every request; undefined: the store itself. */
-export function withKey(store: ObjectStore, customerKey: CustomerKey | undefined): ObjectStore {
-  if (customerKey === undefined) return store;
-  const keyed = { ...store };
-  for (const name of KEYED) {
-    const call = store[name] as Call;
-    const bound: Call = (request, signal) => call({ ...request, customerKey }, signal);
-    Object.assign(keyed, { [name]: bound });
-  }
-  return keyed;
+function wrapping(store: ObjectStore, wrap: (call: Call, name: string) => Call): ObjectStore {
+  const calls = store as unknown as Readonly<Record<string, Call | undefined>>;
+  const wrapped = KEYED.flatMap((name) => {
+    const call = calls[name];
+    return call === undefined ? [] : [[name, wrap(call, name)] as const];
+  });
+  return { ...store, ...Object.fromEntries(wrapped) };
 }
