@@ -70,6 +70,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_newest ON sessions (created_at DESC, id DESC);
 CREATE INDEX sessions_by_connector ON sessions (connector_id, created_at DESC, id DESC) WHERE connector_id IS NOT NULL;
 CREATE INDEX sessions_by_node ON sessions (node_id);
+CREATE INDEX sessions_live ON sessions (created_at DESC, id DESC) WHERE ended_at IS NULL;
 
 CREATE TABLE session_parts (
   session      text COLLATE "C" NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,

@@ -1,6 +1,6 @@
 /** What is read of sessions: each joined with its row of object_uploads, which says how it ended. */
 import type { FailureView } from '../../core/errors.js';
-import type { UploadState } from '../../core/states.js';
+import { isTerminal, type UploadState } from '../../core/states.js';
 import type { ClientSource, Encryption, Verification } from '../../core/uploads.js';
 import { checkPage, decodeCursor, encodeCursor } from './paging.js';
 import { query } from './pool.js';
@@ -96,6 +96,8 @@ export async function listSessions(db: Queryable, ask: ListSessions): Promise<Se
   if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
   if (ask.apiKey !== undefined) conditions.push(`api_key = ${bind(ask.apiKey)}`);
   if (ask.state !== undefined) conditions.push(`state = ${bind(ask.state)}`);
+  // Few are alive, and an index has them.
+  if (ask.state !== undefined && !isTerminal(ask.state)) conditions.push('ended_at IS NULL');
   if (ask.cursor !== undefined) {
     const [createdAt, id] = decodeCursor(ask.cursor, 'listSessions');
     conditions.push(`(created_at, id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
