@@ -12,7 +12,7 @@ import { concatenate, parseConcat, type ConcatDeps } from '../tus/concat.js';
 import { answerTusProblem, asTusError, refusal, TusError } from '../tus/errors.js';
 import { UploadLocks, type Purpose } from '../tus/locks.js';
 import { Transfer } from '../tus/sending.js';
-import { MAX_UPLOAD, SessionUploads } from '../tus/uploads.js';
+import { maxUpload, SessionUploads } from '../tus/uploads.js';
 
 const PATH = '/files';
 const VERSION = '1.0.0';
@@ -36,6 +36,7 @@ export function tusRoutes(scope: FastifyInstance, deps: ApiDeps): void {
     buffers: createBufferPool(BUFFERS),
     locks: new UploadLocks(),
     ttlMs: deps.config.sessions.ttlMs,
+    maxParts: deps.config.serverProfile.maxParts,
     idleMs: deps.config.sessions.idleMs,
   };
   scope.setErrorHandler(answerTusProblem);
@@ -123,7 +124,7 @@ async function throughLibrary(
   const server = new TusServer({
     path: PATH,
     datastore: uploads,
-    maxSize: MAX_UPLOAD,
+    maxSize: maxUpload(tus),
     relativeLocation: true,
     // The guard says what pages may do.
     allowedOrigins: () => false,

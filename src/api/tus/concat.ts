@@ -9,7 +9,7 @@ import type { ObjectStore } from '../../infra/s3/store.js';
 import type { Caller } from '../sessions/service.js';
 import type { UploadLocks } from './locks.js';
 import { askedBy } from './names.js';
-import { begin, MAX_UPLOAD, standingOf, type TusDeps } from './uploads.js';
+import { begin, maxUpload, standingOf, type TusDeps } from './uploads.js';
 import { UploadWriter } from './writer.js';
 
 export interface ConcatDeps extends TusDeps {
@@ -58,8 +58,10 @@ export async function concatenate(
   const partials: SessionRow[] = [];
   for (const id of ids) partials.push(await partial(deps, caller, id));
   const length = partials.reduce((sum, { size }) => sum + (size ?? 0), 0);
-  if (length > MAX_UPLOAD) {
-    throw new LongshoreError('RequestTooLarge', `an upload has at most ${MAX_UPLOAD} bytes`, { op: 'tus' });
+  if (length > maxUpload(deps)) {
+    throw new LongshoreError('RequestTooLarge', `an upload has at most ${maxUpload(deps)} bytes`, {
+      op: 'tus',
+    });
   }
   const id = finalId(ask);
   const held = await deps.locks.take(id, 'send', { isActive: () => true, stop: () => undefined });

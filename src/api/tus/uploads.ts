@@ -2,7 +2,7 @@
 import type { Readable } from 'node:stream';
 import { DataStore, Metadata, Upload } from '@tus/server';
 import { LongshoreError } from '../../core/errors.js';
-import { DEFAULT_PART_SIZE, MAX_BUFFERED_PART, MAX_PARTS, MiB } from '../../core/limits.js';
+import { DEFAULT_PART_SIZE, MAX_BUFFERED_PART, MiB } from '../../core/limits.js';
 import { planParts } from '../../core/part-plan.js';
 import { chunkCount } from '../../core/sessions.js';
 import type { BufferPool } from '../../infra/buffers.js';
@@ -27,6 +27,8 @@ export interface TusDeps {
   sessions: SessionService;
   buffers: BufferPool;
   ttlMs: number;
+  /** That the S3 server takes of one object. */
+  maxParts: number;
 }
 
 export interface TusAsk {
@@ -46,7 +48,10 @@ export interface Standing {
 }
 
 /** Largest upload: all parts as large as memory takes them. */
-export const MAX_UPLOAD = MAX_PARTS * MAX_BUFFERED_PART;
+export function maxUpload({ maxParts }: Pick<TusDeps, 'maxParts'>): number {
+  return maxParts * MAX_BUFFERED_PART;
+}
+
 /** Parts of uploads whose length nobody knows. */
 const DEFERRED_PART = 16 * MiB;
 
@@ -122,7 +127,7 @@ export class SessionUploads extends DataStore {
       throw new LongshoreError('Conflict', message, { op: 'tus', key: id });
     }
     try {
-      await transfer.into(writer, upload.length ?? MAX_PARTS * row.chunkSize);
+      await transfer.into(writer, upload.length ?? this.deps.maxParts * row.chunkSize);
       await writer.settle(writer.offset === upload.length);
     } finally {
       writer.forget();
@@ -132,7 +137,7 @@ export class SessionUploads extends DataStore {
 
   override async declareUploadLength(id: string, length: number): Promise<void> {
     const { row } = await this.standing(id);
-    const most = MAX_PARTS * row.chunkSize;
+    const most = this.deps.maxParts * row.chunkSize;
     if (length > most) {
       const message = `an upload whose length was not known when it began has at most ${most} bytes`;
       throw new LongshoreError('RequestTooLarge', message, { op: 'tus', key: id });
