@@ -69,7 +69,10 @@ export function readS3(settings: Settings, dev: DevState | undefined): StoreConf
   return { ...common, endpoint: asked, region: region ?? devKeys?.region ?? DEFAULT_REGION, ...keys };
 }
 
-type Addresses = Pick<StoreConfig, 'forcePathStyle' | 'accelerate' | 'dualStack' | 'publicEndpoint'>;
+type Addresses = Pick<
+  StoreConfig,
+  'forcePathStyle' | 'accelerate' | 'dualStack' | 'publicEndpoint' | 'forms'
+>;
 
 /** Acceleration and dual-stack are names of AWS: with the address of another server they would mean nothing. */
 function s3Addresses(settings: Settings, endpoint: string | undefined): Addresses {
@@ -77,6 +80,7 @@ function s3Addresses(settings: Settings, endpoint: string | undefined): Addresse
   const forcePathStyle = flag('LONGSHORE_S3_PATH_STYLE');
   const accelerate = flag('LONGSHORE_S3_ACCELERATE');
   const dualStack = flag('LONGSHORE_S3_DUAL_STACK');
+  const forms = flag('LONGSHORE_S3_FORMS');
   const publicEndpoint = settings.read({ env: ['LONGSHORE_S3_PUBLIC_ENDPOINT'], schema: v.webAddress() });
   for (const [name, value] of [
     ['LONGSHORE_S3_ACCELERATE', accelerate],
@@ -89,7 +93,7 @@ function s3Addresses(settings: Settings, endpoint: string | undefined): Addresse
     const name = 'LONGSHORE_S3_ACCELERATE';
     throw invalid(name, `${name} and LONGSHORE_S3_PATH_STYLE are both set, but only one may be`);
   }
-  const asked = { accelerate, dualStack, publicEndpoint };
+  const asked = { accelerate, dualStack, publicEndpoint, forms };
   return {
     forcePathStyle,
     ...(Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)) as Addresses),

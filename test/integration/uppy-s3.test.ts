@@ -210,6 +210,20 @@ describe('a small file', () => {
     expect(await keysIn(scene.bucket)).toEqual([]);
   });
 
+  test('goes by a PUT where the server has no forms', async () => {
+    const scene = await sessionScene(rig, { LONGSHORE_S3_FORMS: 'false' });
+    const answer = await scene.api.get(params({ filename: 'put.txt', type: 'text/plain' }));
+    expect(answer).toMatchObject({ status: 200, body: { method: 'PUT', fields: {} } });
+    const { url, headers } = answer.body as { url: string; headers: Record<string, string> };
+    const body = randomBytes(1000);
+    expect((await fetch(url, { method: 'PUT', body })).status).toBe(403);
+    expect((await fetch(url, { method: 'PUT', body, headers })).status).toBe(200);
+    const id = (headers['x-amz-meta-longshore-upload-id'] ?? '').replace(/^upload\//, '');
+    const view = await scene.ends(id);
+    expect(view).toMatchObject({ mode: 'whole', size: body.length, content_type: 'text/plain' });
+    expect(await objectSha256(scene.bucket, String(view['key']))).toBe(sha256(body));
+  });
+
   test('without a name there is none', async () => {
     const scene = await sessionScene(rig);
     expect((await scene.api.get(params({ type: 'a/b' }))).status).toBe(400);

@@ -59,9 +59,9 @@ function beginRoutes(app: Routes, deps: ApiDeps): void {
     const { filename, type, ...rest } = request.query;
     const ask = sessionAskOf({ filename, type, metadata: bracketed(rest) }, 'whole');
     const { row } = await deps.sessions.begin(callerOf(request), ask);
-    const { method, url, fields, expiresAt } = await signForm(deps, row);
     reply.header('cache-control', 'no-store');
-    return { method, url, fields, expires: secondsTo(expiresAt) };
+    const { expiresAt, ...signed } = await signWhole(deps, row);
+    return { ...signed, expires: secondsTo(expiresAt) };
   });
   app.post('/multipart', { schema: { hide, body: CreateBody } }, async (request) => {
     const { filename, type, metadata } = request.body;
@@ -69,6 +69,22 @@ function beginRoutes(app: Routes, deps: ApiDeps): void {
     const { row } = await deps.sessions.begin(callerOf(request), ask);
     return { key: row.key, uploadId: row.id, bucket: row.bucket };
   });
+}
+
+/** As plug-ins take it whose server has no forms: a PUT, with headers in the place of fields. */
+async function signWhole(deps: ApiDeps, row: SessionRow) {
+  if (deps.config.s3.forms !== false) {
+    const { method, url, fields, expiresAt } = await signForm(deps, row);
+    return { method, url, fields, headers: {}, expiresAt };
+  }
+  const [signed] = await signParts(deps, row, [{ partNumber: 1 }]);
+  const { method, url, headers, expiresAt } = demandOne(signed);
+  return { method, url, fields: {}, headers, expiresAt };
+}
+
+function demandOne<T>(signed: T | undefined): T {
+  if (signed !== undefined) return signed;
+  throw new LongshoreError('Internal', 'no part was signed', { op: 'signParts' });
 }
 
 function partRoutes(app: Routes, deps: ApiDeps): void {

@@ -249,6 +249,8 @@ export interface StoreConfig {
   dualStack?: boolean | undefined;
   /** Where those who are handed presigned requests reach the server; default: where we do. */
   publicEndpoint?: string | undefined;
+  /** The server takes forms (POST with a policy), as a few do not; default true. */
+  forms?: boolean | undefined;
   maxConnections: number;
   connectTimeoutMs: number;
   socketTimeoutMs: number;
