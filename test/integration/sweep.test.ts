@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/core/errors.js';
+import { SWEEP_SCHEDULE } from '../../src/core/ids.js';
 import { MiB } from '../../src/core/limits.js';
 import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
 import { getUpload } from '../../src/infra/catalog/uploads.js';
@@ -202,6 +203,15 @@ describe('two sweeps at once', () => {
     expect(await openUploads(bucket)).toEqual([]);
     for (const { result } of [one, other]) expect(result).toMatchObject({ failed: 0, troubles: 0 });
     expect(one.result.aborted + other.result.aborted).toBeGreaterThanOrEqual(20);
+  });
+});
+
+describe('a worker', () => {
+  it('sees that sweeps are scheduled, once a day by default', async () => {
+    const schedule = rig.temporal.client.schedule.getHandle(SWEEP_SCHEDULE);
+    const { spec, action } = await eventually(() => schedule.describe());
+    expect(spec.intervals?.[0]?.every).toBe(24 * 3_600_000);
+    expect(action).toMatchObject({ args: [{ olderThanMs: 48 * 3_600_000, dryRun: false }] });
   });
 });
 

@@ -4,12 +4,13 @@ import { HeadObjectCommand, PutBucketVersioningCommand, PutObjectCommand } from 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/core/errors.js';
 import { MiB } from '../../src/core/limits.js';
+import { addApiKey } from '../../src/infra/catalog/api-keys.js';
 import type { Json, TestApi } from '../helpers/api.js';
 import type { TestBucket } from '../helpers/buckets.js';
 import { faults } from '../helpers/fault-proxy.js';
 import { longshore } from '../helpers/processes.js';
 import { objectSha256, startRig, type Rig } from '../helpers/rig.js';
-import { sessionScene, type SessionScene } from '../helpers/sessions-api.js';
+import { catalogOf, sessionScene, type SessionScene } from '../helpers/sessions-api.js';
 import { isSkipped } from '../helpers/stack.js';
 import { eventually } from '../helpers/wait.js';
 
@@ -187,6 +188,42 @@ describe('a node without versions', () => {
     await scene.ends(String(id), 'CANCELLED');
     expect(await nodeOf(api, node)).toMatchObject({ status: 'ACTIVE', version_id: null, size: 5 });
     expect((await api.get('/api/v1/nodes/none')).status).toBe(404);
+  });
+});
+
+describe('an API key', () => {
+  let rig: Rig;
+  beforeAll(async () => {
+    rig = await startRig();
+  });
+  afterAll(() => rig.close());
+
+  it('sees, and brings back, the nodes that it has a grant for, and no others', async () => {
+    const scene = await sessionScene(rig);
+    const { api, bucket } = scene;
+    await versioned(bucket);
+    const { node } = await send(scene, randomBytes(10), { key: 'in/here' });
+    const { versionId } = await send(scene, randomBytes(10), { node_id: node });
+    const pool = catalogOf(rig);
+    const headersOf = async (prefix: string): Promise<Record<string, string>> => {
+      const { token } = await addApiKey(pool, { name: prefix, grants: [{ bucket: bucket.name, prefix }] });
+      return { authorization: `Bearer ${token}` };
+    };
+    const [theirs, others] = [await headersOf('in/'), await headersOf('out/')];
+    await pool.end();
+    const path = `/api/v1/nodes/${node}`;
+    for (const [headers, status, seen] of [
+      [theirs, 200, 1],
+      [others, 404, 0],
+    ] as const) {
+      expect((await api.get(path, headers)).status).toBe(status);
+      expect((await api.get(`${path}/versions`, headers)).status).toBe(status);
+      expect((await api.get('/api/v1/nodes/', headers)).body['nodes']).toHaveLength(seen);
+    }
+    const ask = { version_id: versionId };
+    expect((await api.send('POST', `${path}/rollback`, ask, others)).status).toBe(404);
+    // The newest already: it was let through.
+    expect((await api.send('POST', `${path}/rollback`, ask, theirs)).status).toBe(409);
   });
 });
 
