@@ -1,5 +1,6 @@
 /** The end of an upload in words and as JSON. The shapes are stable and documented in docs/cli.md. */
-import { EXIT, type FailureView, type LongshoreError } from '../../core/errors.js';
+import { EXIT, type ErrorCode, type FailureView, type LongshoreError } from '../../core/errors.js';
+import type { UploadState } from '../../core/states.js';
 import type { UploadResult } from '../../core/uploads.js';
 import { exitCodeOf, jsonError, printFailure } from './failure.js';
 import type { Io } from './io.js';
@@ -71,11 +72,14 @@ const VERIFIED = {
   size: 'only size and count verified',
 } as const;
 
+/** Ends that have a state of their own. */
+const ENDS: Partial<Record<ErrorCode, UploadState>> = { Cancelled: 'CANCELLED', SessionExpired: 'EXPIRED' };
+
 export function failedJson(ended: Ended, error: FailureView, seconds: number): object {
   return {
     type: 'result',
     id: ended.id,
-    state: error.code === 'Cancelled' ? 'CANCELLED' : 'FAILED',
+    state: ENDS[error.code] ?? 'FAILED',
     bucket: ended.bucket ?? null,
     key: ended.key ?? null,
     error: jsonError(error),
