@@ -146,13 +146,19 @@ async function timed(
 
 async function sendThrough(url: string, shape: Shape, bytes: Buffer, tag: string): Promise<Figures> {
   const pool = new Pool(url, { connections: shape.sessions, headersTimeout: 0, bodyTimeout: 0 });
-  const ask = async (method: 'POST' | 'PUT', path: string, body: Buffer | object) => {
+  const ask = async (
+    method: 'POST' | 'PUT',
+    path: string,
+    body: Buffer | object,
+  ): Promise<{ upload_id: string }> => {
     const raw = Buffer.isBuffer(body);
     const answer = await pool.request({
       ...{ method, path: `/api/v1/sessions/${path}`, body: raw ? body : JSON.stringify(body) },
       headers: raw ? {} : { 'content-type': 'application/json' },
     });
     const text = await answer.body.text();
+    // A machine that is busy says so; what has an id is asked for again.
+    if (answer.statusCode === 503 && method === 'POST') return await ask(method, path, body);
     if (answer.statusCode !== 200) throw new Error(`${method} ${path}: HTTP ${answer.statusCode}, ${text}`);
     return JSON.parse(text) as { upload_id: string };
   };
@@ -162,8 +168,8 @@ async function sendThrough(url: string, shape: Shape, bytes: Buffer, tag: string
       shape,
       async (n) => {
         const key = `${tag}/${n}`;
-        return (await ask('POST', '', { name: key, bucket: UPLOADS_BUCKET, key, expected_size, chunk_size }))
-          .upload_id;
+        const where = { upload_id: `${tag}-${n}`, name: key, bucket: UPLOADS_BUCKET, key };
+        return (await ask('POST', '', { ...where, expected_size, chunk_size })).upload_id;
       },
       async (id) => {
         for (const [n, length] of lengths(shape).entries())

@@ -37,10 +37,28 @@ const MAX_PARAM_LENGTH = 600;
 const MAX_HEADER_SIZE = 64 * KiB;
 
 export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
-  const { config } = deps;
-  const loggerInstance: FastifyBaseLogger = deps.log;
+  const app = createServer(deps);
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler(answerProblem);
+  // A page of any origin may send plain text without being asked; JSON it may not.
+  app.removeContentTypeParser('text/plain');
+  await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
+  bodyTimes(app);
+  guard(app, deps.config.api);
+  await limitRate(app, deps.config.api.rate);
+  unknownRoutes(app);
+  await openapi(app, deps);
+  serviceRoutes(app.withTypeProvider<ZodTypeProvider>(), deps);
+  await addRoutes(app, deps);
+  await app.ready();
+  return app;
+}
+
+function createServer({ config, log }: ApiDeps): FastifyInstance {
+  const loggerInstance: FastifyBaseLogger = log;
   const { trustedProxies } = config.api;
-  const app = fastify({
+  return fastify({
     loggerInstance,
     // Each answer has a line of its own, without what only headers and queries hold.
     logController: new LogController({ disableRequestLogging: true }),
@@ -57,18 +75,10 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: answerBadRequest,
   });
-  app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
-  app.setErrorHandler(answerProblem);
-  // A page of any origin may send plain text without being asked; JSON it may not.
-  app.removeContentTypeParser('text/plain');
-  await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] } } });
-  bodyTimes(app);
-  guard(app, config.api);
-  await limitRate(app, config.api.rate);
-  unknownRoutes(app);
-  await openapi(app, deps);
-  serviceRoutes(app.withTypeProvider<ZodTypeProvider>(), deps);
+}
+
+/** Each scope asks who calls; what bodies it takes is its own. */
+async function addRoutes(app: FastifyInstance, deps: ApiDeps): Promise<void> {
   await app.register((scope, _options, done) => {
     auth(scope, deps);
     metrics(app, scope, deps);
@@ -118,8 +128,6 @@ export async function createApi(deps: ApiDeps): Promise<FastifyInstance> {
     },
     { prefix: '/s3' },
   );
-  await app.ready();
-  return app;
 }
 
 /** Before anything else is done for a caller: whoever tries keys is slowed down too. */

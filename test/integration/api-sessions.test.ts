@@ -8,7 +8,7 @@ import { MiB } from '../../src/core/limits.js';
 import { addApiKey } from '../../src/infra/catalog/api-keys.js';
 import { getSession } from '../../src/infra/catalog/sessions.js';
 import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
-import { apiOfTest, type Answer, type Json, type TestApi } from '../helpers/api.js';
+import { type Answer, type Json, type TestApi } from '../helpers/api.js';
 import { faults } from '../helpers/fault-proxy.js';
 import { keysIn, objectSha256, startRig, type Rig } from '../helpers/rig.js';
 import { sessionScene, type SessionScene } from '../helpers/sessions-api.js';

@@ -38,6 +38,7 @@ export interface SessionDeps {
 const OPEN_MS = 30_000;
 /** More at once only take each other's time: a workflow whose first step takes too long takes it again. */
 const BEGIN_AT_ONCE = 16;
+const TURN_MS = 60_000;
 /** S3 may take minutes to put an object together: whoever asks again joins what runs. */
 const COMPLETE_MS = 55_000;
 const CANCEL_MS = 10_000;
@@ -115,7 +116,7 @@ async function inTurn<T>(gate: Gate, work: () => Promise<T>): Promise<T> {
     late.abort(
       new LongshoreError('TemporalUnavailable', 'too many sessions are being begun', { op: 'begin' }),
     );
-  const timer = setTimeout(busy, OPEN_MS);
+  const timer = setTimeout(busy, TURN_MS);
   try {
     return await gate.run(late.signal, work);
   } finally {
