@@ -31,8 +31,9 @@ beforeAll(async () => {
   await writeFile(join(folder, 'schemathesis.toml'), CONFIG);
   schemathesis = await pythonProgram('schemathesis', 'schemathesis==4.32.5');
   harness = await Harness.start();
-  // Workflows run, but nothing reads this machine's folders, or asks for addresses that a generator made up.
-  const worker = harness.run('worker', '--queues', 'orchestration', '--json');
+  // Sessions begin, but nothing reads this machine's folders, or has time to ask for addresses that a generator made up.
+  harness.env = { LONGSHORE_URL_TIMEOUT: '1ms' };
+  const worker = harness.run('worker', '--queues', 'orchestration,transfer', '--json');
   await worker.until(({ stdout, stderr }) => (stdout + stderr).includes('the worker is ready'), 60_000);
 });
 afterAll(async () => {

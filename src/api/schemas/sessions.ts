@@ -86,8 +86,8 @@ export const PayloadQuery = z.strictObject({
   key: v.Key.optional(),
 });
 
-/** First and last of a run, both included. */
-const Range = z.tuple([z.int().min(0), z.int().min(0)]);
+/** First and last of a run, both included. (A tuple is spelled otherwise in OpenAPI 3.1 than it is generated.) */
+const Range = z.array(z.int().min(0)).length(2);
 
 const Chunks = z.object({
   count: z.int(),
@@ -162,7 +162,9 @@ export const ChunkParams = z.object({
 });
 
 const Base64Of = (bytes: number) =>
-  z.string().regex(new RegExp(`^[A-Za-z0-9+/]{${Math.ceil((bytes * 8) / 6)}}={${(3 - (bytes % 3)) % 3}}$`));
+  z
+    .string()
+    .regex(new RegExp(`^[A-Za-z0-9+/]{${Math.ceil((bytes * 8) / 6)}}${'='.repeat((3 - (bytes % 3)) % 3)}$`));
 
 /** What came is compared with each that is given. */
 export const BodyHeaders = z.object({
