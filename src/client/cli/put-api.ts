@@ -2,6 +2,7 @@
  * `longshore put` by way of the API: the bytes are read here and sent as chunks of a session, so that neither a worker nor
  * Temporal, S3 or PostgreSQL has to be reached from this machine.
  */
+import { setMaxListeners } from 'node:events';
 import { basename, resolve } from 'node:path';
 import { EXIT, LongshoreError } from '../../core/errors.js';
 import type { Destination, UploadResult } from '../../core/uploads.js';
@@ -46,6 +47,8 @@ export interface LocalSource {
 const DEFAULT_LANES = 4;
 /** Chunks of one session that the API takes at once. */
 const MAX_LANES = 10;
+/** Characters that the API takes. */
+const MAX_NAME = 512;
 /** For a last word to the API once a command is to end. */
 const LAST_WORD_MS = 15_000;
 
@@ -60,7 +63,7 @@ export async function putFromHere(
   const isStdin = from === '-';
   const path = resolve(io.cwd, from);
   const destination = parseDestination(to, isStdin ? undefined : { kind: 'file', root: '', path });
-  const source = isStdin ? stdinOf(io.stdin, basename(destination.key)) : fileOf(path);
+  const source = isStdin ? stdinOf(io.stdin, basename(destination.key).slice(0, MAX_NAME)) : fileOf(path);
   const { metadata, tags } = {
     metadata: pairs('--metadata', options.metadata),
     tags: pairs('--tag', options.tag),
@@ -142,6 +145,8 @@ class Run {
   /** Ctrl-C: what can go on later is left, pressed again it is cancelled; what cannot is cancelled at once. */
   private arm(): void {
     const { interrupts, source, screen } = this;
+    // Each request on its way listens.
+    setMaxListeners(0, this.stop.signal);
     interrupts.signal.addEventListener('abort', () => this.stop.abort(interrupts.signal.reason), {
       once: true,
     });
