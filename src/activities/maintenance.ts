@@ -11,6 +11,7 @@ import { bucketsAfter, countFindings, purgeFindings } from '../infra/catalog/mai
 import { pruneOutbox } from '../infra/catalog/outbox.js';
 import { attempting } from './attempt.js';
 import { mapFailures } from './failures.js';
+import { sweepSilentJobs } from './sweep-jobs.js';
 import { sweepSilentRows } from './sweep-rows.js';
 import { beginPass, sweepPage, type SweepDeps } from './sweep-uploads.js';
 
@@ -26,6 +27,8 @@ export interface MaintenanceActivities {
   sweepBuckets(input: { after: string | null }): Promise<string[]>;
   /** A page of the rows that say that they go on: closes those of dead owners, with what they left. The last id, or null. */
   sweepRows(input: SweepRowsInput): Promise<string | null>;
+  /** The same for jobs. */
+  sweepJobs(input: SweepRowsInput): Promise<string | null>;
   /** A page of a bucket's unfinished multipart uploads: aborts those whose owner is gone. */
   sweepBucket(input: SweepBucketInput): Promise<SweepBucketResult>;
   /** Removes secrets, kept answers and findings whose time is over. */
@@ -41,6 +44,7 @@ export function createMaintenanceActivities(deps: MaintenanceDeps): MaintenanceA
   return mapFailures<MaintenanceActivities>({
     sweepBuckets: ({ after }) => bucketsAfter(db, installation, after),
     sweepRows: (input) => attempting(({ signal }) => sweepSilentRows(beginPass(deps, input, signal), input)),
+    sweepJobs: (input) => attempting(({ signal }) => sweepSilentJobs(beginPass(deps, input, signal), input)),
     sweepBucket: (input) => attempting(({ signal }) => sweepPage(beginPass(deps, input, signal), input)),
     purgeExpired: () => purgeExpired(deps),
     countFindings: ({ sweep }) => countFindings(db, sweep),

@@ -3,7 +3,7 @@ import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription }
 import { defaultPayloadConverter } from '@temporalio/common';
 import { CREATES, type OpenMultipart, type Owner, type Standing } from '../core/maintenance.js';
 import type { CreatedUpload } from '../core/upload-steps.js';
-import type { KeyOwner } from '../infra/catalog/maintenance.js';
+import type { KeyOwner, SilentJob } from '../infra/catalog/maintenance.js';
 import { isTerminal } from '../core/states.js';
 import type { TemporalConfig } from '../infra/config.js';
 import { temporalError } from '../infra/temporal/connection.js';
@@ -47,7 +47,7 @@ export class Owners {
   }
 
   /** A row that did not end, of a workflow that Temporal does not know, is dead only when it is too old to be anything else. */
-  async standingOf(row: KeyOwner): Promise<Standing> {
+  async standingOf(row: Pick<KeyOwner | SilentJob, 'workflowId' | 'state' | 'updatedAt'>): Promise<Standing> {
     const known = await this.describe(row.workflowId);
     if (known !== undefined) return known.status.name === 'RUNNING' ? 'running' : 'closed';
     if (isTerminal(row.state)) return 'closed';

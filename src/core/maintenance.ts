@@ -30,8 +30,8 @@ export interface SweepInput {
 export interface SweepState {
   /** Nothing later than this is touched, ISO 8601. */
   cutoff: string;
-  stage: 'rows' | 'buckets' | 'purge';
-  /** Of the rows: the last id that was looked at. Of the buckets: the last one that is done. */
+  stage: 'rows' | 'jobs' | 'buckets' | 'purge';
+  /** Of rows and jobs: the last id that was looked at. Of buckets: the last one that is done. */
   after: string | null;
   /** The page of `bucket` to go on with. */
   bucket?: string;
@@ -45,7 +45,7 @@ export interface SweepState {
 
 /** What could not be swept, and why. */
 export interface SweepTrouble {
-  /** A bucket, or `rows`. */
+  /** A bucket, `rows` or `jobs`. */
   what: string;
   code: string;
   message: string;

@@ -48,7 +48,8 @@ class Sweep {
 
   async run(): Promise<SweepResult> {
     const { state, scope, input } = this;
-    if (state.stage === 'rows') await this.rows();
+    if (state.stage === 'rows') await this.silent('rows', sweep.sweepRows, 'jobs');
+    if (state.stage === 'jobs') await this.silent('jobs', sweep.sweepJobs, 'buckets');
     if (state.stage === 'buckets') await this.buckets();
     this.show('remove what expired');
     const purged = input.dryRun ? NOTHING : await catalog.purgeExpired();
@@ -57,20 +58,25 @@ class Sweep {
     return { dryRun: input.dryRun, cutoff, ...counts, strangers, young, purged, failures, troubles };
   }
 
-  private async rows(): Promise<void> {
+  /** Page by page until there is none; then on to the next stage. */
+  private async silent(
+    what: 'rows' | 'jobs',
+    page: typeof sweep.sweepRows,
+    next: SweepState['stage'],
+  ): Promise<void> {
     const { bucket } = this.input;
-    this.show('look at the rows of uploads that go on');
-    await this.enduring('rows', async () => {
+    this.show(`look at ${what} that say that they go on`);
+    await this.enduring(what, async () => {
       for (let more = true; more;) {
         const { after } = this.state;
         const ask = { ...this.scope, after, ...(bucket === undefined ? {} : { bucket }) };
-        const last = await sweep.sweepRows.executeWithOptions({ ...SWEEP, summary: 'rows' }, [ask]);
+        const last = await page.executeWithOptions({ ...SWEEP, summary: what }, [ask]);
         this.state.after = last;
         more = last !== null;
         if (more) await this.step();
       }
     });
-    this.state.stage = 'buckets';
+    this.state.stage = next;
     this.state.after = null;
     await this.step();
   }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MiB } from '../../src/core/limits.js';
-import { openJob } from '../../src/infra/catalog/jobs.js';
+import { getJob, openJob } from '../../src/infra/catalog/jobs.js';
 import { listFindings } from '../../src/infra/catalog/maintenance.js';
 import type { Pool } from '../../src/infra/catalog/pool.js';
 import { createVault } from '../../src/infra/catalog/vault.js';
@@ -101,6 +101,32 @@ describe('a session whose workflow was terminated', () => {
     );
     expect(await openUploads(bucket)).toEqual(strangers.sort());
     await abortStrangers(bucket);
+  });
+
+  it('closes a job whose workflow was terminated, and tells of it once', async () => {
+    const bucket = await rig.bucket();
+    const workflowId = 'job/dead';
+    const asked = { id: 'dead', mode: 'first', workflowId, runId: 'r', fingerprint: 'f' } as const;
+    const destination = { bucket: bucket.name, prefix: 'dead/' };
+    await openJob(pool, 'default', { ...asked, definition: { ...definition, destination } });
+    const { client } = rig.temporal;
+    const options = { workflowId, taskQueue: 'nobody' };
+    const handle = await client.workflow.start('uploadJob', options);
+    const running = await sweepBucket(rig, pool, bucket);
+    expect(running.result).toMatchObject({ closed: 0, kept: 0 });
+    await handle.terminate();
+    await delay(100);
+    expect((await sweepBucket(rig, pool, bucket, { dryRun: true })).result.closed).toBe(1);
+    expect(await getJob(pool, 'dead')).toMatchObject({ failure: null, finishedAt: null });
+    expect((await sweepBucket(rig, pool, bucket)).findings).toMatchObject([
+      { kind: 'row', subject: 'dead', key: 'dead/', outcome: 'closed', reason: 'terminated' },
+    ]);
+    expect(await getJob(pool, 'dead')).toMatchObject({ state: 'FAILED', failure: { code: 'Terminated' } });
+    expect((await sweepBucket(rig, pool, bucket)).result.closed).toBe(0);
+    const told = await pool.query(
+      `SELECT FROM outbox WHERE type LIKE '%job.failed' AND event::text LIKE '%"dead"%'`,
+    );
+    expect(told.rowCount).toBe(1);
   });
 
   it('takes expired secrets along', async () => {

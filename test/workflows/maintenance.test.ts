@@ -40,6 +40,7 @@ async function bench<T>(
   const all: MaintenanceActivities = {
     sweepBuckets: () => Promise.resolve([]),
     sweepRows: () => Promise.resolve(null),
+    sweepJobs: () => Promise.resolve(null),
     sweepBucket: () => Promise.resolve({ strangers: 0, young: 0 }),
     purgeExpired: () => Promise.resolve(PURGED),
     countFindings: () => Promise.resolve(COUNTS),
@@ -108,7 +109,15 @@ describe('a sweep', () => {
         expect(Math.abs(began - HOUR - Date.parse(result.cutoff))).toBeLessThan(60_000);
         const [a, b] = names.map((name) => Array<string>(3).fill(`sweepBucket ${name}`));
         expect(asked).toEqual([
-          ...['sweepRows', 'sweepRows row-200', 'sweepBuckets', ...(a ?? []), ...(b ?? []), 'sweepBuckets b'],
+          ...[
+            'sweepRows',
+            'sweepRows row-200',
+            'sweepJobs',
+            'sweepBuckets',
+            ...(a ?? []),
+            ...(b ?? []),
+            'sweepBuckets b',
+          ],
           ...['purgeExpired', 'countFindings'],
         ]);
       },
@@ -153,7 +162,7 @@ describe('a sweep', () => {
       const result = await run({ dryRun: true, bucket: 'only' });
       expect(result).toMatchObject({ dryRun: true, strangers: 30, purged: { secrets: 0, answers: 0 } });
       const pages = Array<string>(3).fill('sweepBucket only');
-      expect(asked).toEqual(['sweepRows only', ...pages, 'countFindings']);
+      expect(asked).toEqual(['sweepRows only', 'sweepJobs only', ...pages, 'countFindings']);
     });
   });
 });

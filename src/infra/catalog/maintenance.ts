@@ -1,5 +1,6 @@
 /** What sweeps read of the table of uploads, and the table of what they found. */
 import type { SweepCounts } from '../../core/maintenance.js';
+import type { JobState } from '../../core/states.js';
 import { toRow, type RawRow, type UploadRow } from './uploads.js';
 import { query } from './pool.js';
 import type { Queryable } from './pool.js';
@@ -108,6 +109,46 @@ export async function silentRows(
     values: [ask.installation, ask.after ?? '', ask.cutoff, ask.bucket ?? null, ask.limit],
   });
   return rows.map((raw) => ({ ...toRow(raw), sessionUploadId: raw.session_upload_id }));
+}
+
+export interface SilentJob {
+  id: string;
+  no: number;
+  generation: number;
+  workflowId: string;
+  state: JobState;
+  bucket: string;
+  prefix: string;
+  updatedAt: string;
+}
+
+/** The same for jobs. */
+export async function silentJobs(db: Queryable, ask: Parameters<typeof silentRows>[1]): Promise<SilentJob[]> {
+  const { rows } = await query<RawJob>(db, 'silentJobs', {
+    name: 'silent-jobs',
+    text: `SELECT id, no, generation, workflow_id, state, destination_bucket, destination_prefix, updated_at
+      FROM upload_jobs
+      WHERE installation = $1 AND id > $2 AND updated_at < $3 AND ($4::text IS NULL OR destination_bucket = $4)
+        AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
+      ORDER BY id LIMIT $5`,
+    values: [ask.installation, ask.after ?? '', ask.cutoff, ask.bucket ?? null, ask.limit],
+  });
+  return rows.map((raw) => ({
+    ...{ id: raw.id, no: Number(raw.no), generation: raw.generation, workflowId: raw.workflow_id },
+    ...{ state: raw.state, bucket: raw.destination_bucket, prefix: raw.destination_prefix },
+    updatedAt: raw.updated_at.toISOString(),
+  }));
+}
+
+interface RawJob {
+  id: string;
+  no: string;
+  generation: number;
+  workflow_id: string;
+  state: JobState;
+  destination_bucket: string;
+  destination_prefix: string;
+  updated_at: Date;
 }
 
 // ── What was found ───────────────────────────────────────────────────────────────────────────────────────────────
