@@ -4,7 +4,7 @@
  * and the API's memory, and writes bench/results/job-sessions-<time>.json.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { randomFillSync } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
@@ -184,6 +184,7 @@ async function sendThrough(url: string, shape: Shape, bytes: Buffer, tag: string
 
 async function sendStraight(store: ObjectStore, shape: Shape, bytes: Buffer, tag: string): Promise<Figures> {
   const { signal } = new AbortController();
+  setMaxListeners(0, signal);
   const parts = new Map<string, { partNumber: number; etag: string; crc32: string }[]>();
   const refOf = (id: string, n: number) => ({ bucket: UPLOADS_BUCKET, key: `${tag}/${n}`, s3UploadId: id });
   return await timed(

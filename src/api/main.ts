@@ -23,7 +23,7 @@ export interface ApiArguments {
   ready: (url: string) => void;
 }
 
-const POOL_SIZE = 10;
+const POOL_SIZE = 20;
 /** Requests that are being answered at a stop may take this long. */
 const GRACE_MS = 10_000;
 
