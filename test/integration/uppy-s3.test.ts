@@ -76,6 +76,14 @@ describe('multipart', () => {
       status: 200,
       body: { key: created.key },
     });
+    // A page that was reloaded before it heard of it: no part is left to send, and complete says the same.
+    const left = JSON.parse((await scene.api.get(at(created))).text) as {
+      PartNumber: number;
+      ETag: string;
+    }[];
+    expect(left.map(({ PartNumber }) => PartNumber)).toEqual([1, 2, 3]);
+    const again = left.map(({ PartNumber, ETag }) => ({ PartNumber, ETag }));
+    expect((await scene.api.send('POST', at(created, '/complete'), { parts: again })).status).toBe(200);
     const view = await scene.ends(created.uploadId);
     expect(view).toMatchObject({ name: 'Füße.mp4', verification: 'size', content_type: 'video/mp4' });
     expect(await objectSha256(scene.bucket, created.key)).toBe(sha256(Buffer.concat(PIECES)));
@@ -216,7 +224,7 @@ describe('a small file', () => {
     expect(answer).toMatchObject({ status: 200, body: { method: 'PUT', fields: {} } });
     const { url, headers } = answer.body as { url: string; headers: Record<string, string> };
     const body = randomBytes(1000);
-    expect((await fetch(url, { method: 'PUT', body })).status).toBe(403);
+    expect((await fetch(url, { method: 'PUT', body })).status).toBeGreaterThanOrEqual(400);
     expect((await fetch(url, { method: 'PUT', body, headers })).status).toBe(200);
     const id = (headers['x-amz-meta-longshore-upload-id'] ?? '').replace(/^upload\//, '');
     const view = await scene.ends(id);

@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { LongshoreError } from '../../core/errors.js';
 import { MAX_PARTS, MiB } from '../../core/limits.js';
 import type { SessionRow } from '../../infra/catalog/sessions.js';
+import type { ListedPart } from '../../infra/s3/store.js';
 import { given } from '../definition.js';
 import type { ApiDeps, Routes } from '../deps.js';
 import { findToSend, partsInS3, reportParts, signForm, signParts } from '../presigned.js';
@@ -93,7 +94,7 @@ function partRoutes(app: Routes, deps: ApiDeps): void {
     { schema: { hide, params: UploadParams, querystring: KeyQuery } },
     async (request) => {
       const row = await find(deps, request, request.params.uploadId, request.query.key);
-      const parts = await partsInS3(deps, row);
+      const parts = row.state === 'COMPLETED' ? allParts(row) : await partsInS3(deps, row);
       return parts.map(({ partNumber, etag, size }) => ({ PartNumber: partNumber, ETag: etag, Size: size }));
     },
   );
@@ -122,6 +123,18 @@ function partRoutes(app: Routes, deps: ApiDeps): void {
       return { url: signed.url, headers: signed.headers, expires: secondsTo(signed.expiresAt) };
     },
   );
+}
+
+/**
+ * A page that was reloaded before it heard of the end asks what is left to send. Nothing is; it completes again, and is
+ * told that all is well.
+ */
+function allParts({ parts, etag }: SessionRow): Pick<ListedPart, 'partNumber' | 'etag' | 'size'>[] {
+  return Array.from({ length: parts ?? 0 }, (_, index) => ({
+    partNumber: index + 1,
+    etag: etag ?? '',
+    size: 0,
+  }));
 }
 
 function endRoutes(app: Routes, deps: ApiDeps): void {
