@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { CloudEvent, SinkName } from '../../src/core/events.js';
 import type { JobDefinition } from '../../src/core/jobs.js';
@@ -189,6 +190,24 @@ describe('a sink', () => {
     expect(await idsOf(next)).toEqual([testEvent('n', 2).id]);
     const { rows } = await db.pool.query('SELECT sink, event_id, reason, event FROM event_dead_letters');
     expect(rows).toEqual([{ sink: 'kafka', event_id: bad.event.id, reason: 'too large', event: bad.event }]);
+  });
+
+  test('has again what the guide sends again: everything that is kept, and dead letters', async () => {
+    const guide = await readFile(new URL('../../docs/events.md', import.meta.url), 'utf8');
+    const [anew = '', letters = ''] = [...guide.matchAll(/`((?:UPDATE|INSERT)[^`]+)`/g)].map(
+      ([, sql]) => sql,
+    );
+    for (const n of [1, 2]) await append(testEvent('n', n));
+    const hold = await claimSink(db.pool, 'kafka');
+    const [bad] = await readOutbox(db.pool, hold, 1);
+    if (bad === undefined) throw new Error('nothing was read');
+    const { hold: end } = await drain(await buryEvent(db.pool, hold, bad, 'too large'));
+    await db.pool.query(letters);
+    expect((await drain(end)).ids).toEqual([bad.event.id]);
+    await db.pool.query(anew);
+    await expect(readOutbox(db.pool, end, 1)).rejects.toMatchObject({ code: 'AttemptFenced' });
+    const all = await drain(await claimSink(db.pool, 'kafka'));
+    expect(all.ids).toEqual([2, 1].map((n) => testEvent('n', n).id));
   });
 
   test('tells what waits for it, and since when it is away', async () => {
