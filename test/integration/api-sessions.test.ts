@@ -109,6 +109,10 @@ describe('a session', () => {
       },
       ...{ received_bytes: CHUNK + 1234, missing: { count: 1, ranges: [[1, 1]] } },
     });
+    const listed = (await api.get(`/api/v1/sessions/?bucket=${bucket.name}`)).body['sessions'];
+    expect(listed).toMatchObject([
+      { upload_id: id, received: { count: 2 }, received_bytes: CHUNK + 1234, missing: { count: 1 } },
+    ]);
     await putChunk(api, id, 1, cut(bytes, 1));
     const done = await complete(api, id, {
       size: bytes.length,

@@ -14,7 +14,7 @@ import { IdempotencyHeaders } from '../schemas/values.js';
 import { callerOf } from '../sessions/caller.js';
 import { maySee } from '../sessions/rules.js';
 import type { SessionAsk, WholeRequest } from '../sessions/service.js';
-import { progressOf, sessionView } from '../sessions/view.js';
+import { countsOf, progressOf, sessionView } from '../sessions/view.js';
 
 const tags = ['sessions'];
 
@@ -155,7 +155,8 @@ function readRoutes(app: Routes, deps: ApiDeps): void {
         operationId: 'listSessions',
         summary: 'List sessions, newest first',
         description:
-          'A page holds only what the API key may see, so it may be shorter than `limit`, or empty.',
+          'A page holds only what the API key may see, so it may be shorter than `limit`, or empty. What was received is ' +
+          'counted; which chunks, only the session itself tells.',
         querystring: s.ListSessionsQuery,
         response: reads(s.SessionList, 'One page of sessions'),
       },
@@ -166,7 +167,7 @@ function readRoutes(app: Routes, deps: ApiDeps): void {
       const caller = callerOf(request);
       const seen = rows.filter((row) => maySee(caller, row));
       const views = [];
-      for (const row of seen) views.push(sessionView(row, await progressOf(db, row), config));
+      for (const row of seen) views.push(sessionView(row, await countsOf(db, row), config));
       return { sessions: views, next_cursor: nextCursor };
     },
   );

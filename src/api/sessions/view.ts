@@ -4,6 +4,7 @@ import { chunkCount, type ChunkAdvice } from '../../core/sessions.js';
 import { isTerminal } from '../../core/states.js';
 import { uploadWorkflowId } from '../../core/ids.js';
 import type { Queryable } from '../../infra/catalog/pool.js';
+import { sessionProgress } from '../../infra/catalog/session-parts.js';
 import type { SessionRow } from '../../infra/catalog/sessions.js';
 import type { Config } from '../../infra/config.js';
 import type { SessionView } from '../schemas/sessions.js';
@@ -28,6 +29,13 @@ export async function progressOf(db: Queryable, row: SessionRow): Promise<Progre
     received: rangesOf(parts.map(({ partNumber }) => partNumber - 1)),
     bytes: parts.reduce((sum, { partNumber, size }) => sum + (size ?? lengthOf(row, partNumber)), 0),
   };
+}
+
+/** Only how many and how much: a list of sessions does not read the parts of all of them. */
+export async function countsOf(db: Queryable, row: SessionRow): Promise<Progress> {
+  if (row.mode !== 'chunks' || isTerminal(row.state)) return await progressOf(db, row);
+  const { parts, bytes } = await sessionProgress(db, row.id, row.generation);
+  return { received: { count: parts, ranges: [] }, bytes };
 }
 
 /** Of a part that did not pass through us. */
@@ -71,7 +79,10 @@ function missingOf(
 ): ChunkRanges | null {
   if (ended) return { count: 0, ranges: [] };
   if (mode !== 'chunks' || expectedSize === null) return null;
-  return gapsOf(received, chunkCount(expectedSize, chunkSize));
+  const total = chunkCount(expectedSize, chunkSize);
+  if (received.count > 0 && received.ranges.length === 0)
+    return { count: Math.max(0, total - received.count), ranges: [] };
+  return gapsOf(received, total);
 }
 
 /** As the coordination service names them. */
