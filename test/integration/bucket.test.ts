@@ -48,7 +48,7 @@ beforeAll(async () => {
   address = { endpoint, region: 'us-east-1', accessKeyId: 'test', secretAccessKey: 'test' };
   client = s3Client(address);
   await eventually(async () => (await fetch(endpoint)).status > 0, { timeout: 60_000, what: 'moto' });
-}, 300_000);
+}, 600_000);
 afterAll(async () => {
   client.destroy();
   await moto.end();
