@@ -85,6 +85,30 @@ test('the API killed between and within requests: the offset is what is durable,
   expect(rig.proxy.parts({ bucket: bucket.name }).get(1)?.count).toBe(1);
 });
 
+test('the API told to stop within a request keeps what it has, and waits for nobody', async () => {
+  const bucket = await rig.bucket();
+  const bytes = someBytes(PART + 3 * MiB);
+  const first = await startApi();
+  const path = await create(first.tus, bucket, bytes.byteLength);
+  const open = openPatch(first.url, path, 0, { 'content-length': String(bytes.byteLength) });
+  await open.write(bytes.subarray(0, PART + 2 * MiB));
+  await eventually(() => rig.proxy.calls('UploadPart', { bucket: bucket.name }) === 1, {
+    what: 'the first part',
+  });
+  const since = performance.now();
+  await first.process.kill('SIGTERM');
+  // Requests that are being answered have 10 s.
+  expect(performance.now() - since).toBeLessThan(9_000);
+
+  const second = await startApi();
+  const offset = await offsetOf(second.tus, path);
+  expect(offset).toBeGreaterThanOrEqual(PART);
+  expect(offset).toBeLessThanOrEqual(PART + 2 * MiB);
+  expect(await patch(second.tus, path, offset, bytes.subarray(offset))).toMatchObject({ status: 204 });
+  expect(await objectSha256(bucket, 'object')).toBe(sha256(bytes));
+  expect(rig.proxy.parts({ bucket: bucket.name }).get(1)?.count).toBe(1);
+});
+
 test('the API killed when all bytes are there and the object is not: whoever looks completes it', async () => {
   const bucket = await rig.bucket();
   const bytes = someBytes(PART + 5);

@@ -191,6 +191,15 @@ describe('locks', () => {
     expect((await outcomes).map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
   });
 
+  test('at the end of the process everyone is told, also who comes then', async () => {
+    const locks = new UploadLocks(300);
+    const [there, late] = [holder(true), holder(true)];
+    await locks.take('a', 'send', there);
+    locks.stopAll();
+    await locks.take('b', 'send', late);
+    expect([there.stops, late.stops]).toEqual([1, 1]);
+  });
+
   test('giving up stops whoever sends', async () => {
     const locks = new UploadLocks(5_000);
     const sender = holder(true);

@@ -25,6 +25,7 @@ const LOOK_AGAIN_MS = 100;
 
 export class UploadLocks {
   readonly #held = new Map<string, Held>();
+  #ending = false;
 
   /** `patienceMs`: so long a newcomer waits. */
   constructor(private readonly patienceMs = 8_000) {}
@@ -56,6 +57,7 @@ export class UploadLocks {
         const left = new Promise<void>((resolve) => (leave = resolve));
         const mine = { holder, left, leave };
         this.#held.set(id, mine);
+        if (this.#ending) holder.stop();
         return mine;
       },
     );
@@ -66,8 +68,9 @@ export class UploadLocks {
     mine.leave();
   }
 
-  /** This process ends: everyone keeps what they have, and leaves. */
+  /** This process ends: everyone keeps what they have, and leaves; also who comes now. */
   stopAll(): void {
+    this.#ending = true;
     for (const { holder } of this.#held.values()) holder.stop();
   }
 
