@@ -158,7 +158,10 @@ async function sendThrough(url: string, shape: Shape, bytes: Buffer, tag: string
     });
     const text = await answer.body.text();
     // A machine that is busy says so; what has an id is asked for again.
-    if (answer.statusCode === 503 && method === 'POST') return await ask(method, path, body);
+    if (answer.statusCode === 503) {
+      console.error(`${method} ${path}: HTTP 503, again`);
+      return await ask(method, path, body);
+    }
     if (answer.statusCode !== 200) throw new Error(`${method} ${path}: HTTP ${answer.statusCode}, ${text}`);
     return JSON.parse(text) as { upload_id: string };
   };
