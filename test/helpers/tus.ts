@@ -39,7 +39,8 @@ export function tusCaller(url: string, agent?: Agent): TusCaller {
 
 function headersOf(headers: Record<string, string>, body: Buffer | undefined): Record<string, string> {
   const all: Record<string, string> = { 'tus-resumable': '1.0.0', ...headers };
-  if (body !== undefined && all['transfer-encoding'] === undefined) all['content-length'] = String(body.byteLength);
+  if (body !== undefined && all['transfer-encoding'] === undefined)
+    all['content-length'] = String(body.byteLength);
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== ''));
 }
 
