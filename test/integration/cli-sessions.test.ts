@@ -287,7 +287,11 @@ async function peakMemory(pid: number): Promise<number | undefined> {
   return kib === undefined ? undefined : Number(kib) * 1024;
 }
 
-const ignored = (): void => undefined;
+/** Three chunks into a pipe that stays open. What ends before it has read them need not read them. */
+function pour({ child }: TestProcess): void {
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.write(Buffer.alloc(3 * CHUNK, 1));
+}
 
 describe('put -', () => {
   test.each([0, 1, CHUNK - 1, CHUNK, CHUNK + 1])('%i bytes through a pipe', async (size) => {
@@ -332,7 +336,7 @@ describe('put -', () => {
     const bucket = await rig.bucket();
     const id = randomUUID();
     const child = longshore(...put('-', bucket, id));
-    child.child.stdin?.write(Buffer.alloc(3 * CHUNK, 1));
+    pour(child);
     await received(id, 2);
     child.signal('SIGINT');
     expect(await child.exited).toMatchObject({ code: EXIT.cancelled });
@@ -345,9 +349,7 @@ describe('put -', () => {
     const id = randomUUID();
     const child = longshore(...put('-', bucket, id));
     child.child.stdout?.destroy();
-    // It need not read what is left.
-    child.child.stdin?.on('error', ignored);
-    child.child.stdin?.write(Buffer.alloc(3 * CHUNK, 1));
+    pour(child);
     expect(await child.exited).toMatchObject({ code: EXIT.cancelled });
     await eventually(async () => (await session(id))['state'] === 'CANCELLED', {
       what: 'the session to be cancelled',
