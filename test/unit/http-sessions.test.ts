@@ -153,6 +153,40 @@ describe('requests', () => {
     await nobody.close();
   });
 
+  test('what no line failed with is thrown at once', async () => {
+    answers = [receipt];
+    const made: unknown[] = [];
+    const make = (): Buffer => {
+      made.push('once');
+      throw new RangeError('no such byte');
+    };
+    const sent = withApi((api) => api.send('up', 0, { make, length: 1, crc32: 0 }, signal));
+    await expect(sent).rejects.toMatchObject({ code: 'Internal' });
+    const unreadable = new Readable({
+      read() {
+        this.destroy(Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', syscall: 'read' }));
+      },
+    });
+    const broken = { make: () => unreadable, length: 1, crc32: 0 };
+    await expect(withApi((api) => api.send('up', 0, broken, signal))).rejects.toMatchObject({
+      code: 'Internal',
+    });
+    expect(made).toHaveLength(1);
+  });
+
+  test('a customer’s key goes over TLS or loopback only', async () => {
+    answers = [{ status: 200, body: SESSION }];
+    const encryption = { type: 'SSE_C' as const, key: Buffer.alloc(32), md5: 'x' };
+    const ask = { id: 'up', name: 'n', bucket: 'b', key: 'k', encryption };
+    await withApi((api) => api.begin(ask, signal));
+    const abroad = new HttpSessions({ url: 'http://api.example:1', patienceMs: 100 });
+    await expect(abroad.begin(ask, signal)).rejects.toMatchObject({ code: 'InsecureTransport' });
+    const stopped = AbortSignal.abort(new Error('it would have gone'));
+    const plain = abroad.begin({ ...ask, encryption: { type: 'SSE_S3' } }, stopped);
+    await expect(plain).rejects.toThrow('it would have gone');
+    await abroad.close();
+  });
+
   test('an abort ends the wait for another try, with its reason', async () => {
     answers = [{ ...problem(503, 'SlowDown'), headers: { 'retry-after': '9' } }];
     const stop = new AbortController();
@@ -272,6 +306,14 @@ describe('a file in chunks', () => {
     expect(Buffer.from(held.make() as Buffer).toString()).toBe('world!');
     expect(Buffer.concat(await (streamed.make() as Readable).toArray()).toString()).toBe('world!');
     expect([held.crc32, streamed.crc32]).toEqual([crc32('world!'), crc32('world!')]);
+    await file.close();
+  });
+
+  test('without a byte has one chunk without a byte, however large chunks are', async () => {
+    await writeFile(path, '');
+    const file = await FileChunks.open(path);
+    const { make, length, crc32: sum } = await file.body({ offset: 0, length: 0 }, undefined);
+    expect([make(), length, sum]).toEqual([Buffer.alloc(0), 0, crc32('')]);
     await file.close();
   });
 

@@ -3,6 +3,7 @@ import { LongshoreError } from '../../core/errors.js';
 import type { Destination } from '../../core/uploads.js';
 import type { Config } from '../../infra/config.js';
 import { HttpSessions, type BeginAsk } from '../http/sessions.js';
+import { isPrivate } from '../http/transport.js';
 import type { PutOptions } from './commands/put.js';
 import type { Io } from './io.js';
 import { badUsage, encryption, pairs, size } from './options.js';
@@ -16,8 +17,7 @@ export function connect(io: Io, { remote }: Config, onRetry: (why: string) => vo
     });
   }
   const { url, key, patienceMs } = remote;
-  const { protocol, hostname } = new URL(url);
-  if (key !== undefined && protocol === 'http:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname))
+  if (key !== undefined && !isPrivate(url))
     io.err(`warning: the API key goes to ${url} in the clear; use https`);
   return new HttpSessions({ url, key, patienceMs, onRetry: ({ message }) => onRetry(message) });
 }

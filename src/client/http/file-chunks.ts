@@ -63,6 +63,8 @@ export class FileChunks {
       await this.fill(bytes, offset);
       return { make: () => bytes, length, crc32: crc32(bytes) };
     }
+    // A stream of a file names the last byte, and here is none.
+    if (length === 0) return { make: () => Buffer.alloc(0), length, crc32: 0 };
     const options = { start: offset, end: offset + length - 1, autoClose: false, highWaterMark: STRETCH };
     return { make: () => this.file.createReadStream(options), length, crc32: await this.crc32(extent) };
   }

@@ -7,7 +7,7 @@ import { isErrorCode, LongshoreError, type FailureView } from '../../core/errors
 import { chunkCount } from '../../core/sessions.js';
 import { UPLOAD_STATES } from '../../core/states.js';
 import { VERIFICATION_LEVELS, type UploadResult } from '../../core/uploads.js';
-import { ApiTransport, type Body, type TransportOptions } from './transport.js';
+import { ApiTransport, isPrivate, type Body, type TransportOptions } from './transport.js';
 
 /** First and last chunk of a run, from 0, both included. */
 export type ChunkRange = readonly [number, number];
@@ -119,7 +119,7 @@ const BASE = '/api/v1/sessions/';
 export class HttpSessions {
   readonly #transport: ApiTransport;
 
-  constructor(options: TransportOptions) {
+  constructor(private readonly options: TransportOptions) {
     this.#transport = new ApiTransport(options);
   }
 
@@ -127,8 +127,18 @@ export class HttpSessions {
     await this.#transport.close();
   }
 
-  /** The same id and ask again is the same session; another ask is a Conflict. Answers once chunks are taken. */
+  /**
+   * The same id and ask again is the same session; another ask is a Conflict. Answers once chunks are taken. Throws
+   * InsecureTransport instead of sending a customer's key where others could read it.
+   */
   async begin(ask: BeginAsk, signal: AbortSignal): Promise<HttpSession> {
+    const { url } = this.options;
+    if (ask.encryption?.type === 'SSE_C' && !isPrivate(url)) {
+      throw new LongshoreError('InsecureTransport', `a customer’s key was to go to ${url} in the clear`, {
+        op: 'begin',
+        key: ask.id,
+      });
+    }
     const body = {
       ...{ upload_id: ask.id, name: ask.name, bucket: ask.bucket, key: ask.key },
       ...{ connector_id: ask.connectorId, content_type: ask.contentType, expected_size: ask.size },

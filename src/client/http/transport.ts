@@ -36,6 +36,12 @@ export interface ApiRequest {
   signal: AbortSignal;
 }
 
+/** Nobody else on the network can read along. */
+export function isPrivate(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === 'https:' || /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+}
+
 const PATIENCE_MS = 5 * 60_000;
 const SHORT_PATIENCE_MS = 5_000;
 /** Patiences that one request may use up while others are answered. */
@@ -176,6 +182,13 @@ function asFailure(error: unknown): { failure: LongshoreError; afterMs: number |
     });
     return { failure, afterMs: undefined };
   }
+  if (!isOfLine(error)) {
+    const failure = new LongshoreError('Internal', `the request could not be made: ${String(error)}`, {
+      op: 'request',
+      cause: error,
+    });
+    return { failure, afterMs: undefined };
+  }
   const why = message === undefined || message === '' ? (code ?? String(error)) : message;
   const failure = new LongshoreError('ApiUnavailable', `the API does not answer: ${why}`, {
     op: 'request',
@@ -183,6 +196,25 @@ function asFailure(error: unknown): { failure: LongshoreError; afterMs: number |
   });
   return { failure, afterMs: 0 };
 }
+
+/** What a connection fails with. A body that cannot be read, or a request that cannot be built, fails each time. */
+function isOfLine(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  if (error instanceof TypeError || error instanceof RangeError || typeof code !== 'string') return false;
+  if (UNREADABLE.has(code) || code === 'UND_ERR_INVALID_ARG') return false;
+  return !code.startsWith('ERR_') || /^ERR_(TLS|SSL|SOCKET|STREAM_PREMATURE)/.test(code);
+}
+
+/** Of files. */
+const UNREADABLE: ReadonlySet<string> = new Set([
+  'EIO',
+  'EISDIR',
+  'EBADF',
+  'EACCES',
+  'EPERM',
+  'ENOENT',
+  'ESTALE',
+]);
 
 function secondsOf(retryAfter: string | undefined): number {
   const seconds = /^\d+$/.test(retryAfter ?? '') ? Number(retryAfter) : 0;
