@@ -33,11 +33,12 @@ interface Pair {
 
 const MOST_NAMED = 100;
 
+/** `contradicted`: rows that say of a part what S3 does not have. */
 export function assemble(
   rows: readonly SessionPart[],
   listed: readonly ListedPart[],
   expected: Expected,
-): { whole: Assembled } | { incomplete: Incomplete } {
+): { whole: Assembled } | { incomplete: Incomplete; contradicted: SessionPart[] } {
   const pairs = new Map<number, Pair>();
   for (const row of rows) pairs.set(row.partNumber, { row, there: undefined });
   for (const there of listed) pairs.set(there.partNumber, { row: pairs.get(there.partNumber)?.row, there });
@@ -50,7 +51,8 @@ export function assemble(
     surplus: [...pairs].flatMap(([part, pair]) => (isSurplus(pair, part > count) ? [part] : [])),
   };
   if (faults.some((fault) => fault !== undefined) || found.surplus.some((part) => part > count)) {
-    return { incomplete: incompleteOf(found) };
+    const absent = found.absent.flatMap((part) => pairs.get(part)?.row ?? []);
+    return { incomplete: incompleteOf(found), contradicted: absent.filter(({ etag }) => etag !== null) };
   }
   return { whole: join(range(count).map((part) => pairs.get(part) as Required<Pair>)) };
 }
@@ -88,14 +90,19 @@ function faultOf(
 ): 'absent' | 'misfit' | undefined {
   const { row, there } = pair ?? {};
   if (typeof row?.etag !== 'string' || there === undefined) return 'absent';
-  if (plain(row.etag) !== plain(there.etag)) return 'absent';
   if (row.size !== null && row.size !== there.size) return 'absent';
+  if (plain(row.etag) !== plain(there.etag) && !isSame(row, there)) return 'absent';
   // Where the size is unknown the client's own parts are as long as it likes, within what S3 takes.
   const fits =
     expected.size === null
       ? part === count || there.size >= expected.minPartSize
       : there.size === chunkLength(part - 1, expected).most;
   return fits ? undefined : 'misfit';
+}
+
+/** The same bytes sent twice may have two ETags, where the server encrypts them. */
+function isSame({ crc32, size }: SessionPart, there: ListedPart): boolean {
+  return crc32 !== null && size === there.size && crc32.toString('base64') === there.crc32;
 }
 
 function plain(etag: string): string {

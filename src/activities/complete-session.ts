@@ -4,7 +4,7 @@ import type { ServerProfile } from '../core/part-plan.js';
 import type { CompleteSessionInput, SessionCompletion } from '../core/sessions.js';
 import type { PartsPlan, StoredObject } from '../core/upload-steps.js';
 import { differenceOf } from '../core/validate-sessions.js';
-import { readParts, type SessionPart } from '../infra/catalog/session-parts.js';
+import { readParts, takeBackParts, type SessionPart } from '../infra/catalog/session-parts.js';
 import type { Queryable } from '../infra/catalog/pool.js';
 import { setOpen } from '../infra/catalog/sessions.js';
 import { withKey } from '../infra/s3/customer-keys.js';
@@ -80,7 +80,11 @@ class Completion {
     const rows = await this.rows();
     const listed = await this.deps.store.listParts(ref, this.attempt.signal);
     const seen = assemble(rows, listed, { size, chunkSize, chunks: ask.chunks, minPartSize });
-    if ('incomplete' in seen) return seen;
+    if ('incomplete' in seen) {
+      // Clients send what is said to be missing, and would pass over what is said to be there.
+      await takeBackParts(this.deps.db, upload.id, this.input.generation, seen.contradicted);
+      return { incomplete: seen.incomplete };
+    }
     const { whole } = seen;
     const refused = differenceOf(ask, { ...whole, parts: whole.parts.length });
     return refused === undefined ? { whole } : { refused };

@@ -231,6 +231,8 @@ describe('chunks', () => {
     // As a request whose API died after S3 had the bytes, and before the row was written.
     await sender.put(1, randomBytes(PART));
     expect(await incomplete(id)).toMatchObject({ missing: [0], surplus: [] });
+    // Whoever asks what is there is told the same.
+    expect(await sessionProgress(db, id, sender.opened.generation)).toMatchObject({ parts: 1 });
     await sender.send(1, one);
     expect(await rig.client.sessions.complete(id)).toHaveProperty('result');
     expect(await objectSha256(bucket, key)).toBe(sha256(bytes));

@@ -11,7 +11,7 @@ import { loadConfig } from '../../src/infra/config.js';
 
 const live = (): AbortSignal => new AbortController().signal;
 const parts = (...of: [number, number][]): SessionPart[] =>
-  of.map(([partNumber, size]) => ({ partNumber, size, etag: '"e"', crc32: null, vouched: false }));
+  of.map(([partNumber, size]) => ({ partNumber, size, etag: '"e"', crc32: null, vouched: false, claim: 1 }));
 
 describe('runs of chunks', () => {
   it.each([

@@ -21,6 +21,7 @@ const rows: SessionPart[] = pieces.map((piece, index) => ({
   crc32: crcOf(piece),
   size: piece.length,
   vouched: false,
+  claim: 1,
 }));
 const listed: ListedPart[] = pieces.map((piece, index) => ({
   partNumber: index + 1,
@@ -63,6 +64,16 @@ describe('chunks that make a whole', () => {
     });
   });
 
+  it('take the same bytes under another ETag as S3 has them', () => {
+    const crc32 = crcOf(pieces[1] as Buffer).toString('base64');
+    const again = change(listed, 2, { etag: '"again"', crc32 });
+    expect(assemble(rows, again, known)).toMatchObject({
+      whole: { size: 25, ours: true, parts: [{}, { etag: '"again"', crc32 }, {}] },
+    });
+    const others = change(listed, 2, { etag: '"again"', crc32: 'AAAAAA==' });
+    expect(said(assemble(rows, others, known))).toMatchObject({ missing: [1] });
+  });
+
   it('leave out what nobody acknowledged beyond a known end', () => {
     const more = [...listed, { partNumber: 4, etag: '"x"', size: 3 }];
     expect(assemble(rows, more, known)).toMatchObject({ whole: { size: 25 } });
@@ -80,6 +91,15 @@ describe('chunks that do not', () => {
   ])('name one that %s', (_what, acknowledged, there) => {
     expect(said(assemble(acknowledged, there, known))).toMatchObject({ missing: [1], missingCount: 1 });
     expect(said(assemble(acknowledged, there, unknown))).toMatchObject({ missing: [1], missingCount: 1 });
+  });
+
+  it('tell those that S3 contradicts from those that nobody acknowledged', () => {
+    const unsettled = change(rows, 1, { etag: null, crc32: null, size: null });
+    const there = change(listed, 2, { etag: '"other"' }).slice(0, 2);
+    expect(assemble(unsettled, there, known)).toMatchObject({
+      incomplete: { missing: [0, 1, 2] },
+      contradicted: [{ partNumber: 2 }, { partNumber: 3 }],
+    });
   });
 
   it('name a vouched one of a wrong size', () => {

@@ -96,14 +96,14 @@ export class SessionUploads extends DataStore {
     if (upload.concat?.startsWith('final') === true && this.ask.method === 'PATCH') {
       throw new TusError(403, 'InvalidInput', 'a final upload takes no bytes', { op: 'tus', key: id });
     }
-    const offset = await this.#offset({ row, upload });
+    let offset = await this.#offset({ row, upload });
     // A client that finds all its bytes here takes the upload for complete.
     if (
       this.ask.method === 'HEAD' &&
       offset === upload.length &&
       upload.concat?.startsWith('final') !== true
     ) {
-      await this.finish(id);
+      if (!(await this.#finished(id))) offset = await this.#offset(await this.standing(id));
     }
     return new Upload({
       id,
@@ -168,6 +168,17 @@ export class SessionUploads extends DataStore {
       size: upload.length,
       chunks: chunkCount(upload.length, row.chunkSize),
     });
+  }
+
+  /** False: S3 has not all of it, and completing took back what was said to be there, so that it is sent again. */
+  async #finished(id: string): Promise<boolean> {
+    try {
+      await this.finish(id);
+      return true;
+    } catch (error) {
+      if (error instanceof LongshoreError && error.code === 'PartsMissing') return false;
+      throw error;
+    }
   }
 
   async standing(id: string): Promise<Standing> {

@@ -34,6 +34,13 @@ export async function claimPart(db: Queryable, part: PartRef): Promise<number> {
   return rows[0].claim;
 }
 
+/** Why a part was not settled; undefined: the session takes parts, so a newer request brings this one. */
+export async function whyUnsettled(db: Queryable, part: PartRef): Promise<LongshoreError | undefined> {
+  const row = await getSession(db, part.session);
+  if (row?.open === true && row.generation === part.generation) return undefined;
+  return await refusal(db, part, 'settlePart');
+}
+
 /** Why a session takes nothing. */
 async function refusal(
   db: Queryable,
@@ -201,6 +208,36 @@ export interface SessionPart {
   size: number | null;
   /** The client says so: the bytes did not pass through us. */
   vouched: boolean;
+  /** The request that brings it last, as `claimPart` answered. */
+  claim: number;
+}
+
+/**
+ * Acknowledges no more what S3 does not have: the chunk is missing for everyone who asks. A part for which another request
+ * has come meanwhile stays as it is.
+ */
+export async function takeBackParts(
+  db: Queryable,
+  session: string,
+  generation: number,
+  parts: readonly Pick<SessionPart, 'partNumber' | 'claim' | 'etag'>[],
+): Promise<void> {
+  if (parts.length === 0) return;
+  await query(db, 'takeBackParts', {
+    name: 'take-back-parts',
+    text: `UPDATE session_parts AS p
+              SET etag = NULL, crc32 = NULL, size = NULL, vouched = false, updated_at = now()
+             FROM unnest($3::int[], $4::int[], $5::text[]) AS v (part_number, claim, etag)
+            WHERE p.session = $1 AND p.generation = $2
+              AND (p.part_number, p.claim, p.etag) = (v.part_number, v.claim, v.etag)`,
+    values: [
+      session,
+      generation,
+      parts.map(({ partNumber }) => partNumber),
+      parts.map(({ claim }) => claim),
+      parts.map(({ etag }) => etag),
+    ],
+  });
 }
 
 export interface PartPage {
@@ -218,7 +255,7 @@ export async function readParts(
 ): Promise<SessionPart[]> {
   const { rows } = await query<Omit<SessionPart, 'size'> & { size: string | null }>(db, 'readParts', {
     name: 'read-parts',
-    text: `SELECT part_number AS "partNumber", etag, crc32, size, vouched FROM session_parts
+    text: `SELECT part_number AS "partNumber", etag, crc32, size, vouched, claim FROM session_parts
             WHERE session = $1 AND generation = $2 AND part_number > $3 ORDER BY part_number LIMIT $4`,
     values: [session, generation, after, limit],
   });
