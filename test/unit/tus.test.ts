@@ -38,6 +38,10 @@ describe('names', () => {
     expect(askedBy(metadataOf({ filetype: 'x y z' }), 'id')).toEqual({ name: 'id', key: 'tus/id/file' });
     expect(askedBy(undefined, 'id', 'tus/partial')).toEqual({ name: 'id', key: 'tus/partial/id/file' });
     expect(askedBy(metadataOf({ bucket: 'b', key: 'k' }), 'id')).toMatchObject({ bucket: 'b', key: 'k' });
+    const brought = metadataOf({ name: 'a.bin', connector_id: 'c' });
+    expect(askedBy(brought, 'id')).toEqual({ name: 'a.bin', connectorId: 'c' });
+    expect(askedBy(metadataOf({ connector_id: 'c', key: 'k' }), 'id')).toMatchObject({ key: 'k' });
+    expect(askedBy(brought, 'id', 'tus/partial')).toMatchObject({ key: 'tus/partial/id/a.bin' });
     expect(() => askedBy('a b c', 'id')).toThrow(expect.objectContaining({ code: 'InvalidInput' }) as Error);
   });
 });

@@ -6,7 +6,8 @@ export interface Asked {
   name: string;
   contentType?: string;
   bucket?: string;
-  key: string;
+  /** undefined: below its connector, under the id of its node. */
+  key?: string;
   connectorId?: string;
 }
 
@@ -21,10 +22,13 @@ export function askedBy(
   const fields = parse(metadata);
   const name = fields['filename'] ?? fields['name'] ?? '';
   const type = fields['filetype'] ?? fields['type'];
-  const { bucket, key, connector_id: connectorId } = fields;
+  const { bucket, connector_id: connectorId } = fields;
+  // What is only a part of an object is none of the connector's.
+  const ofConnector = kind === 'tus' && filled(connectorId) !== undefined;
+  const key = filled(fields['key']) ?? (ofConnector ? undefined : `${kind}/${id}/${fileName(name)}`);
   return {
     name: name === '' ? id : name,
-    key: filled(key) ?? `${kind}/${id}/${fileName(name)}`,
+    ...(key === undefined ? {} : { key }),
     ...(filled(type) === undefined || !isMediaType(type as string) ? {} : { contentType: type as string }),
     ...(filled(bucket) === undefined ? {} : { bucket: bucket as string }),
     ...(filled(connectorId) === undefined ? {} : { connectorId: connectorId as string }),
