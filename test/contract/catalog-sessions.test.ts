@@ -10,7 +10,9 @@ import {
   createPartWriter,
   readParts,
   sessionProgress,
+  takeBackParts,
   vouchParts,
+  whyUnsettled,
   type SettledPart,
 } from '../../src/infra/catalog/session-parts.js';
 import {
@@ -150,10 +152,38 @@ describe('claims', () => {
       await settle(part({ claim: 2, etag: '"two"' }), part({ claim: 3, etag: '"three"', size: 9 })),
     ).toEqual([false, true]);
     expect(await readParts(db.pool, 's', 1, { limit: 9 })).toEqual([
-      { partNumber: 1, etag: '"three"', crc32: Buffer.from([1, 2, 3, 4]), size: 9, vouched: false },
+      { partNumber: 1, etag: '"three"', crc32: Buffer.from([1, 2, 3, 4]), size: 9, vouched: false, claim: 3 },
     ]);
     // Safe to repeat.
     expect(await settle(part({ claim: 3, etag: '"three"', size: 9 }))).toEqual([true]);
+  });
+
+  test('that S3 contradicts are acknowledged no more, unless a newer request came', async () => {
+    await open();
+    for (const partNumber of [1, 2, 3]) await claim({ partNumber });
+    await settle(...[1, 2, 3].map((partNumber) => part({ partNumber })));
+    const seen = await readParts(db.pool, 's', 1, { limit: 9 });
+    await claim({ partNumber: 2 });
+    await settle(part({ partNumber: 3, etag: '"newer"' }));
+    await takeBackParts(db.pool, 's', 1, seen);
+    await takeBackParts(db.pool, 's', 1, seen);
+    expect(await readParts(db.pool, 's', 1, { limit: 9 })).toMatchObject([
+      { partNumber: 1, etag: null, crc32: null, size: null },
+      { partNumber: 2, etag: '"e"' },
+      { partNumber: 3, etag: '"newer"' },
+    ]);
+    expect(await sessionProgress(db.pool, 's', 1)).toMatchObject({ parts: 2 });
+  });
+
+  test('say why they were not settled: by a newer one, or by what the session came to', async () => {
+    await open();
+    const one = { session: 's', generation: 1, partNumber: 1 };
+    expect(await whyUnsettled(db.pool, one)).toBeUndefined();
+    expect(await whyUnsettled(db.pool, { ...one, generation: 7 })).toMatchObject({ code: 'NoSuchUpload' });
+    await setOpen(db.pool, { id: 's', generation: 1 }, false);
+    expect(await whyUnsettled(db.pool, one)).toMatchObject({ code: 'NotRunning' });
+    await db.pool.query(`UPDATE sessions SET touched_at = now() - interval '2 days'`);
+    expect(await whyUnsettled(db.pool, one)).toMatchObject({ code: 'SessionExpired' });
   });
 
   test('of many at once are all different', async () => {
@@ -290,6 +320,9 @@ describe('a session’s life', () => {
     expect(await expireSession(db.pool, 's')).toBe(0);
     expect(await row()).toMatchObject({ open: false });
     await expect(claim()).rejects.toMatchObject({ code: 'SessionExpired' });
+    await touchSession(db.pool, 's');
+    // Asked again, for its answer was lost.
+    expect(await expireSession(db.pool, 's')).toBe(0);
     expect(await expireSession(db.pool, 'nobody')).toBe(0);
   });
 

@@ -18,6 +18,8 @@ export interface OpeningSession {
   chunkSize: number;
   expectedSize: number | null;
   encryption: Encryption | null;
+  /** Parts bring checksums; default true. */
+  checksums?: boolean;
   apiKey: string | null;
   /** null in mode `whole`. */
   s3UploadId: string | null;
@@ -108,6 +110,7 @@ const COLUMNS = [
   'generation',
   'nonce',
   'encryption',
+  'checksums',
   'api_key',
   'ttl_ms',
   'run_started_at',
@@ -142,6 +145,7 @@ async function write(tx: PoolClient, opening: OpeningSession, generation: number
       generation,
       opening.token.nonce,
       opening.encryption === null ? null : JSON.stringify(opening.encryption),
+      opening.checksums ?? true,
       opening.apiKey,
       source.ttlMs,
       opening.runStartedAt,
@@ -161,11 +165,11 @@ export async function forgetParts(tx: Queryable, id: string): Promise<void> {
   }
 }
 
-/** The client is alive. */
+/** The client is alive. A session that takes nothing lives no longer for it: its end may be on its way. */
 export async function touchSession(db: Queryable, id: string): Promise<void> {
   await query(db, 'touchSession', {
     name: 'touch-session',
-    text: 'UPDATE sessions SET touched_at = now() WHERE id = $1 AND ended_at IS NULL',
+    text: 'UPDATE sessions SET touched_at = now() WHERE id = $1 AND open AND ended_at IS NULL',
     values: [id],
   });
 }
