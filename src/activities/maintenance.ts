@@ -51,13 +51,18 @@ export function createMaintenanceActivities(deps: MaintenanceDeps): MaintenanceA
   });
 }
 
-async function purgeExpired({ db, secrets, keepEventsMs }: MaintenanceDeps): Promise<PurgeCounts> {
+async function purgeExpired({
+  db,
+  installation,
+  secrets,
+  keepEventsMs,
+}: MaintenanceDeps): Promise<PurgeCounts> {
   let sealed = 0;
   for (const place of secrets) sealed += await place.purgeExpired();
   return {
     secrets: sealed,
     answers: await purgeAnswers(db),
-    events: await pruneOutbox(db, keepEventsMs),
+    events: await pruneOutbox(db, installation, keepEventsMs),
     findings: await purgeFindings(db, KEEP_FINDINGS_MS),
   };
 }

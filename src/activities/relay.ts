@@ -33,6 +33,8 @@ export interface RelayActivities {
 
 export interface RelayDeps {
   db: Pool;
+  /** Whose events it sends: others may be in the same database. */
+  installation: string;
   sinks: ReadonlyMap<SinkName, () => EventPublisher>;
   /** Milliseconds that events are kept at least. */
   keepMs: number;
@@ -55,6 +57,8 @@ export interface RelayPace {
   longestWaitMs: number;
   /** An event that is refused so often is laid aside. */
   mostRefusals: number;
+  /** So many events in a row are laid aside; a sink that refuses the next one too has something against all of them. */
+  mostLaidAside: number;
 }
 
 const PACE: RelayPace = {
@@ -64,6 +68,7 @@ const PACE: RelayPace = {
   firstWaitMs: 500,
   longestWaitMs: 30_000,
   mostRefusals: 5,
+  mostLaidAside: 3,
 };
 
 export function createRelayActivities(deps: RelayDeps): RelayActivities {
@@ -104,11 +109,11 @@ class Go {
 
   async run(open: () => EventPublisher): Promise<void> {
     const { deps, pace, attempt } = this;
-    await pruneOutbox(deps.db, deps.keepMs);
+    await pruneOutbox(deps.db, deps.installation, deps.keepMs);
     const publisher = open();
     const end = performance.now() + pace.goMs;
     try {
-      let hold = await claimSink(deps.db, this.sink);
+      let hold = await claimSink(deps.db, deps.installation, this.sink);
       while (!this.#stop.aborted && performance.now() < end) {
         const rows = await readOutbox(deps.db, hold, pace.batch);
         if (rows.length === 0) await this.#pause(pace.pollMs);
@@ -146,6 +151,10 @@ class Go {
 
   async #refused(hold: SinkHold, row: OutboxRow, failure: LongshoreError): Promise<SinkHold> {
     const { deps, sink, pace } = this;
+    if (hold.laidAside >= pace.mostLaidAside) {
+      await this.#waitForIt(hold, refusesAll(hold, failure));
+      return hold;
+    }
     const next = await noteRefusal(deps.db, hold);
     const { id, type, subject } = row.event;
     if (next.refusals < pace.mostRefusals) {
@@ -190,4 +199,10 @@ class Go {
       if (!signal.aborted) throw error;
     });
   }
+}
+
+/** A receiver whose secret or schema is wrong says of each event what it would say of a bad one. */
+function refusesAll({ sink, laidAside }: SinkHold, cause: LongshoreError): LongshoreError {
+  const message = `${cause.message}; it refused the ${laidAside} events before too, so this one waits`;
+  return new LongshoreError('SinkUnavailable', message, { op: 'relayEvents', key: sink, cause });
 }

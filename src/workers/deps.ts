@@ -58,7 +58,7 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
   metrics?.observe({
     store: stores.destination.limiter,
     active: () => countActive(db),
-    outbox: () => sinkLags(db),
+    outbox: () => sinkLags(db, config.installation),
   });
   const sources = openSources(config, stores, vault);
   const { roots, upload: defaults } = config;

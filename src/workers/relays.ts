@@ -22,7 +22,7 @@ export function createRelays(config: Config, db: Pool, log: Logger, metrics?: Me
   const sinks = eventSinks(config.events, config.url.allow);
   const stopping = new AbortController();
   const activities = createRelayActivities({
-    ...{ db, sinks, log, meter: metrics?.events },
+    ...{ db, installation: config.installation, sinks, log, meter: metrics?.events },
     keepMs: config.events.keepMs,
     stopping: stopping.signal,
   });

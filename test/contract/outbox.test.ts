@@ -25,6 +25,9 @@ import { completedReport, testEvent } from '../helpers/events.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
 import { eventually } from '../helpers/wait.js';
 
+/** As the guide has it. */
+const HERE = 'default';
+
 let db: TestSchema;
 beforeEach(async () => {
   db = await testSchema();
@@ -32,12 +35,28 @@ beforeEach(async () => {
 });
 afterEach(() => db.drop());
 
-const append = (event: CloudEvent) => appendEvent(db.pool, event);
+/** And waits until it can be read. */
+async function append(event: CloudEvent, installation = HERE): Promise<void> {
+  await appendEvent(db.pool, installation, event);
+  await readable();
+}
+
+/** A transaction of another test on this server holds back what is written after it. */
+async function readable(): Promise<void> {
+  await eventually(async () => {
+    const { rowCount } = await db.pool.query(
+      `SELECT FROM outbox, pg_current_snapshot() AS now
+        WHERE xid >= pg_snapshot_xmin(now) AND xid < pg_snapshot_xmax(now)`,
+    );
+    return rowCount === 0;
+  });
+}
 const idsOf = async (hold: SinkHold, limit = 100) =>
   (await readOutbox(db.pool, hold, limit)).map(({ event }) => event.id);
 
 /** Reads and advances to the end, some at a time. */
 async function drain(hold: SinkHold, batch = 2): Promise<{ ids: string[]; hold: SinkHold }> {
+  await readable();
   const ids: string[] = [];
   let at = hold;
   for (;;) {
@@ -87,17 +106,17 @@ describe('the order of events', () => {
     for (const event of events) await append(event);
     const ids = events.map(({ id }) => id);
     for (const sink of ['kafka', 'sqs'] as SinkName[]) {
-      const drained = await drain(await claimSink(db.pool, sink));
+      const drained = await drain(await claimSink(db.pool, HERE, sink));
       expect(drained.ids).toEqual(ids);
       expect(await idsOf(drained.hold)).toEqual([]);
     }
   });
 
   test('loses none that commits late: later ones wait for it', async () => {
-    const hold = await claimSink(db.pool, 'kafka');
+    const hold = await claimSink(db.pool, HERE, 'kafka');
     const [late, soon] = [testEvent('late'), testEvent('soon')];
-    const slow = await held((tx) => appendEvent(tx, late));
-    await append(soon);
+    const slow = await held((tx) => appendEvent(tx, HERE, late));
+    await appendEvent(db.pool, HERE, soon);
     // The number of the later one is higher already: whoever read it now would pass by the other.
     expect(await idsOf(hold)).toEqual([]);
     await slow.commit();
@@ -106,16 +125,21 @@ describe('the order of events', () => {
   });
 
   test('of one subject is that of the commits, whoever began first', async () => {
-    const hold = await claimSink(db.pool, 'kafka');
+    const hold = await claimSink(db.pool, HERE, 'kafka');
     const committed: string[] = [];
     const ending = (n: number): [Work, Work] => [
       async (tx) => {
         await lockSubject(tx, 'n');
         await tx.query('SELECT pg_current_xact_id()');
       },
-      (tx) => appendEvent(tx, testEvent('n', n)),
+      (tx) => appendEvent(tx, HERE, testEvent('n', n)),
     ];
-    const slow = await held(...ending(1));
+    const [slowly, note] = ending(1);
+    const slow = await held(slowly, async (tx) => {
+      await note(tx);
+      // Before it commits, so before the quick one can go on.
+      committed.push(testEvent('n', 1).id);
+    });
     const [begin, append] = ending(2);
     const quick = transaction(db.another(), 'test', async (tx) => {
       await begin(tx);
@@ -123,17 +147,15 @@ describe('the order of events', () => {
     }).then(() => void committed.push(testEvent('n', 2).id));
     // It waits for the slow one, or it is done: then it must not be told of after it.
     await eventually(async () => committed.length > 0 || (await waiting()) > 0);
-    // What the slow one noted is noted before the quick one goes on.
     await slow.commit();
-    committed.push(testEvent('n', 1).id);
     await quick;
     expect((await drain(hold, 1)).ids).toEqual(committed);
   });
 
   test('is not disturbed by what was rolled back', async () => {
-    const hold = await claimSink(db.pool, 'kafka');
+    const hold = await claimSink(db.pool, HERE, 'kafka');
     const broken = transaction(db.pool, 'test', async (tx) => {
-      await appendEvent(tx, testEvent('lost'));
+      await appendEvent(tx, HERE, testEvent('lost'));
       throw new Error('no');
     });
     await expect(broken).rejects.toThrow();
@@ -145,33 +167,33 @@ describe('the order of events', () => {
 describe('a sink', () => {
   test('goes on where it was when its relay is another', async () => {
     for (const n of [1, 2, 3]) await append(testEvent('n', n));
-    const first = await claimSink(db.pool, 'kafka');
+    const first = await claimSink(db.pool, HERE, 'kafka');
     const [row] = await readOutbox(db.pool, first, 1);
     if (row === undefined) throw new Error('nothing was read');
     await advanceSink(db.pool, first, row, 1);
-    const second = await claimSink(db.pool, 'kafka');
+    const second = await claimSink(db.pool, HERE, 'kafka');
     expect(await idsOf(second)).toEqual([2, 3].map((n) => testEvent('n', n).id));
   });
 
   test('is moved by the relay that claimed it last, and by no other', async () => {
     await append(testEvent('n'));
-    const zombie = await claimSink(db.pool, 'kafka');
+    const zombie = await claimSink(db.pool, HERE, 'kafka');
     const [row] = await readOutbox(db.pool, zombie, 1);
     if (row === undefined) throw new Error('nothing was read');
-    const current = await claimSink(db.pool, 'kafka');
+    const current = await claimSink(db.pool, HERE, 'kafka');
     const fenced = { code: 'AttemptFenced' };
     await expect(readOutbox(db.pool, zombie, 1)).rejects.toMatchObject(fenced);
     await expect(advanceSink(db.pool, zombie, row, 1)).rejects.toMatchObject(fenced);
     await expect(noteRefusal(db.pool, zombie)).rejects.toMatchObject(fenced);
     await expect(noteAway(db.pool, zombie, 'gone')).rejects.toMatchObject(fenced);
     await expect(buryEvent(db.pool, zombie, row, 'bad')).rejects.toMatchObject(fenced);
-    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 1, dead: 0, sent: 0 }]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 1, dead: 0, sent: 0 }]);
     expect((await drain(current)).ids).toHaveLength(1);
   });
 
   test('is moved once from each place: the second of two writers is fenced', async () => {
     for (const n of [1, 2]) await append(testEvent('n', n));
-    const hold = await claimSink(db.pool, 'kafka');
+    const hold = await claimSink(db.pool, HERE, 'kafka');
     const [first, second] = await readOutbox(db.pool, hold, 2);
     if (first === undefined || second === undefined) throw new Error('too little was read');
     await advanceSink(db.pool, hold, second, 2);
@@ -180,8 +202,8 @@ describe('a sink', () => {
 
   test('counts refusals until it moves on, over relays; what it never takes is laid aside once', async () => {
     for (const n of [1, 2]) await append(testEvent('n', n));
-    const hold = await noteRefusal(db.pool, await claimSink(db.pool, 'kafka'));
-    const again = await noteRefusal(db.pool, await claimSink(db.pool, 'kafka'));
+    const hold = await noteRefusal(db.pool, await claimSink(db.pool, HERE, 'kafka'));
+    const again = await noteRefusal(db.pool, await claimSink(db.pool, HERE, 'kafka'));
     expect([hold.refusals, again.refusals]).toEqual([1, 2]);
     const [bad] = await readOutbox(db.pool, again, 1);
     if (bad === undefined) throw new Error('nothing was read');
@@ -198,7 +220,7 @@ describe('a sink', () => {
       ([, sql]) => sql,
     );
     for (const n of [1, 2]) await append(testEvent('n', n));
-    const hold = await claimSink(db.pool, 'kafka');
+    const hold = await claimSink(db.pool, HERE, 'kafka');
     const [bad] = await readOutbox(db.pool, hold, 1);
     if (bad === undefined) throw new Error('nothing was read');
     const { hold: end } = await drain(await buryEvent(db.pool, hold, bad, 'too large'));
@@ -206,32 +228,88 @@ describe('a sink', () => {
     expect((await drain(end)).ids).toEqual([bad.event.id]);
     await db.pool.query(anew);
     await expect(readOutbox(db.pool, end, 1)).rejects.toMatchObject({ code: 'AttemptFenced' });
-    const all = await drain(await claimSink(db.pool, 'kafka'));
+    const all = await drain(await claimSink(db.pool, HERE, 'kafka'));
     expect(all.ids).toEqual([2, 1].map((n) => testEvent('n', n).id));
   });
 
   test('tells what waits for it, and since when it is away', async () => {
     for (const n of [1, 2, 3]) await append(testEvent('n', n));
     await db.pool.query(`UPDATE outbox SET created_at = now() - interval '1 minute'`);
-    const hold = await claimSink(db.pool, 'kafka');
+    const hold = await claimSink(db.pool, HERE, 'kafka');
     await noteAway(db.pool, hold, 'refused');
-    const [away] = await sinkLags(db.pool);
+    const [away] = await sinkLags(db.pool, HERE);
     expect(away).toMatchObject({ sink: 'kafka', waiting: 3, awayReason: 'refused' });
     expect(away?.age).toBeGreaterThanOrEqual(60);
     await drain(hold);
-    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 0, age: 0, sent: 3, awaySince: null }]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 0, age: 0, sent: 3, awaySince: null }]);
   });
 
   test('sends all that is kept again once the database was restored elsewhere', async () => {
     for (const n of [1, 2]) await append(testEvent('n', n));
-    await drain(await claimSink(db.pool, 'kafka'));
+    await drain(await claimSink(db.pool, HERE, 'kafka'));
     // As a dump brings it to a server whose transactions have lower numbers.
     await db.pool.query(`UPDATE outbox SET xid = (xid::text::bigint + 1000000000)::text::xid8`);
     await db.pool.query(`UPDATE event_sinks SET xid = (xid::text::bigint + 1000000000)::text::xid8`);
     await append(testEvent('n', 3));
     const ids = [1, 2, 3].map((n) => testEvent('n', n).id);
-    expect((await drain(await claimSink(db.pool, 'kafka'))).ids).toEqual(ids);
-    expect((await drain(await claimSink(db.pool, 'sqs'))).ids).toEqual(ids);
+    expect((await drain(await claimSink(db.pool, HERE, 'kafka'))).ids).toEqual(ids);
+    expect((await drain(await claimSink(db.pool, HERE, 'sqs'))).ids).toEqual(ids);
+  });
+});
+
+describe('two installations in one database', () => {
+  const THERE = 'other';
+  const both = [HERE, THERE];
+  const eventOf = (installation: string, n = 1) => testEvent(`of-${installation}`, n);
+  const appendEach = async (n?: number) => {
+    for (const each of both) await append(eventOf(each, n), each);
+  };
+
+  test('each send their own events, from places of their own, and fence nobody else', async () => {
+    await appendEach();
+    const here = await claimSink(db.pool, HERE, 'kafka');
+    const there = await claimSink(db.pool, THERE, 'kafka');
+    const { ids, hold } = await drain(here);
+    expect(ids).toEqual([eventOf(HERE).id]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 0, sent: 1 }]);
+    expect(await sinkLags(db.pool, THERE)).toMatchObject([{ waiting: 1, sent: 0, awaySince: null }]);
+    await noteAway(db.pool, hold, 'gone');
+    await noteRefusal(db.pool, hold);
+    expect(await sinkLags(db.pool, THERE)).toMatchObject([{ awaySince: null }]);
+    expect((await drain(there)).ids).toEqual([eventOf(THERE).id]);
+    expect((await claimSink(db.pool, THERE, 'kafka')).refusals).toBe(0);
+  });
+
+  test('lay aside, and count what they laid aside, each for itself, even under one id', async () => {
+    for (const each of both) {
+      await append(testEvent('n'), each);
+      const hold = await claimSink(db.pool, each, 'webhook');
+      const [bad] = await readOutbox(db.pool, hold, 1);
+      if (bad === undefined) throw new Error('nothing was read');
+      await buryEvent(db.pool, hold, bad, `refused by ${each}`);
+    }
+    for (const each of both) expect(await sinkLags(db.pool, each)).toMatchObject([{ dead: 1 }]);
+  });
+
+  test('remove what they need no more, and not what the other waits for or keeps', async () => {
+    await appendEach();
+    await db.pool.query(`UPDATE outbox SET created_at = now() - interval '8 days'`);
+    const waiting = await claimSink(db.pool, THERE, 'kafka');
+    expect(await pruneOutbox(db.pool, HERE, 0)).toBe(1);
+    expect(await pruneOutbox(db.pool, THERE, 0)).toBe(0);
+    expect(await idsOf(waiting)).toEqual([eventOf(THERE).id]);
+  });
+
+  test('begin anew each for itself', async () => {
+    await appendEach();
+    const there = await claimSink(db.pool, THERE, 'kafka');
+    await drain(await claimSink(db.pool, HERE, 'kafka'));
+    await db.pool.query(
+      `UPDATE event_sinks SET xid = (xid::text::bigint + 1000000000)::text::xid8 WHERE installation = $1`,
+      [HERE],
+    );
+    expect((await drain(await claimSink(db.pool, HERE, 'kafka'))).ids).toEqual([eventOf(HERE).id]);
+    expect((await drain(there)).ids).toEqual([eventOf(THERE).id]);
   });
 });
 
@@ -243,28 +321,28 @@ describe('what is kept', () => {
 
   test('is what is young, and what a sink has not had', async () => {
     for (const n of [1, 2, 3]) await append(testEvent('n', n));
-    const behind = await claimSink(db.pool, 'kafka');
-    await drain(await claimSink(db.pool, 'sqs'));
-    expect(await pruneOutbox(db.pool, DAY)).toBe(0);
+    const behind = await claimSink(db.pool, HERE, 'kafka');
+    await drain(await claimSink(db.pool, HERE, 'sqs'));
+    expect(await pruneOutbox(db.pool, HERE, DAY)).toBe(0);
     await age('2 days');
-    expect(await pruneOutbox(db.pool, DAY)).toBe(0);
+    expect(await pruneOutbox(db.pool, HERE, DAY)).toBe(0);
     const [first] = await readOutbox(db.pool, behind, 1);
     if (first === undefined) throw new Error('nothing was read');
     await advanceSink(db.pool, behind, first, 1);
-    expect(await pruneOutbox(db.pool, DAY)).toBe(1);
+    expect(await pruneOutbox(db.pool, HERE, DAY)).toBe(1);
     expect(await left()).toBe(2);
   });
 
   test('is nothing old where there is no sink, or only one that is gone for good', async () => {
     await append(testEvent('n'));
     await age('8 days');
-    expect(await pruneOutbox(db.pool, 7 * DAY)).toBe(1);
-    await claimSink(db.pool, 'kafka');
+    expect(await pruneOutbox(db.pool, HERE, 7 * DAY)).toBe(1);
+    await claimSink(db.pool, HERE, 'kafka');
     await append(testEvent('n', 2));
     await age('8 days');
-    expect(await pruneOutbox(db.pool, 7 * DAY)).toBe(0);
+    expect(await pruneOutbox(db.pool, HERE, 7 * DAY)).toBe(0);
     await db.pool.query(`UPDATE event_sinks SET updated_at = now() - interval '31 days'`);
-    expect(await pruneOutbox(db.pool, 7 * DAY)).toBe(1);
+    expect(await pruneOutbox(db.pool, HERE, 7 * DAY)).toBe(1);
   });
 });
 

@@ -12,6 +12,8 @@ import { testEvent } from '../helpers/events.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
 import { eventually } from '../helpers/wait.js';
 
+const HERE = 'here';
+
 let db: TestSchema;
 beforeAll(() => {
   // What fails here is meant to.
@@ -45,6 +47,7 @@ class Scene {
     const write = (_fields: unknown, message?: string): void => void this.logged.push(message ?? '');
     const { relayEvents } = createRelayActivities({
       db: db.pool,
+      installation: HERE,
       sinks: new Map([['kafka', () => this.#publisher()]]),
       keepMs: DAY,
       log: { info: write, warn: write, error: write } as never,
@@ -91,7 +94,7 @@ class Scene {
 
 const fill = async (count: number, from = 0): Promise<string[]> => {
   const events = Array.from({ length: count }, (_, n) => testEvent('n', from + n));
-  for (const event of events) await appendEvent(db.pool, event);
+  for (const event of events) await appendEvent(db.pool, HERE, event);
   return events.map(({ id }) => id);
 };
 async function refusals(): Promise<number> {
@@ -123,7 +126,7 @@ describe('a go of the relay', () => {
     for (const end of [(scene: Scene) => scene.stopping.abort(), (scene: Scene) => scene.cancel()]) {
       const scene = new Scene();
       const going = scene.run();
-      await eventually(async () => (await sinkLags(db.pool)).length === 1);
+      await eventually(async () => (await sinkLags(db.pool, HERE)).length === 1);
       end(scene);
       await going;
       expect(scene.closed).toBe(1);
@@ -138,7 +141,7 @@ describe('a go of the relay', () => {
 
   it('says so when its worker has no such sink', async () => {
     expect(await new Scene().run({}, 'sqs')).toEqual({ known: false, sent: 0, dead: 0 });
-    expect(await sinkLags(db.pool)).toEqual([]);
+    expect(await sinkLags(db.pool, HERE)).toEqual([]);
   });
 });
 
@@ -150,7 +153,7 @@ describe('a sink that is away', () => {
     scene.answer = (events) => (back ? { accepted: events.length } : { accepted: 0, failure: away });
     const whole = async (): Promise<boolean> => {
       if (scene.asked.length >= 6 && !back) {
-        expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 3, awayReason: 'nobody is there' }]);
+        expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 3, awayReason: 'nobody is there' }]);
         back = true;
       }
       return scene.taken.length === 3;
@@ -162,7 +165,7 @@ describe('a sink that is away', () => {
     expect(waits[2]).toBeGreaterThanOrEqual(190);
     expect(waits[4]).toBeGreaterThanOrEqual(390);
     expect(ids(scene.taken)).toEqual(all);
-    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 0, awaySince: null }]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 0, awaySince: null }]);
     expect(scene.logged).toEqual(['a sink of events is away; they wait', 'the sink of events is back']);
     expect(new Set(scene.counted.failed)).toEqual(new Set(['SinkUnavailable']));
   });
@@ -207,10 +210,37 @@ describe('an event that the sink refuses', () => {
       const tried = async (): Promise<boolean> => (await refusals()) === go;
       await scene.runUntil(tried, { mostRefusals: 4, firstWaitMs: 30_000, longestWaitMs: 30_000 });
     }
-    expect(await sinkLags(db.pool)).toMatchObject([{ dead: 0, waiting: 1 }]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ dead: 0, waiting: 1 }]);
     await scene.runUntil(() => scene.counted.dead === 1, { mostRefusals: 4 });
     expect(scene.asked).toHaveLength(4);
-    expect(await sinkLags(db.pool)).toMatchObject([{ dead: 1, waiting: 0 }]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ dead: 1, waiting: 0 }]);
+  });
+});
+
+describe('a sink that refuses whatever it is sent', () => {
+  it('has some of it laid aside, is waited for with the rest, and counts anew once it takes something', async () => {
+    const scene = new Scene();
+    const all = await fill(4);
+    let mended = false;
+    scene.answer = (events) => (mended ? { accepted: events.length } : { accepted: 0, failure: refusal });
+    const pace = { mostRefusals: 1, mostLaidAside: 2 };
+    const isWaitedFor = async (): Promise<boolean> => {
+      const [lag] = await sinkLags(db.pool, HERE);
+      return scene.counted.dead >= 2 && typeof lag?.awaySince === 'string' && scene.asked.length >= 6;
+    };
+    await scene.runUntil(isWaitedFor, pace);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([
+      { dead: 2, waiting: 2, awayReason: 'too large; it refused the 2 events before too, so this one waits' },
+    ]);
+    // Neither does a relay that begins again lay them aside.
+    await scene.runUntil(() => scene.asked.length >= 9, pace);
+    expect(scene.counted.dead).toBe(2);
+    mended = true;
+    await scene.runUntil(() => scene.taken.length === 2, pace);
+    expect(ids(scene.taken)).toEqual(all.slice(2));
+    mended = false;
+    await fill(1, 4);
+    await scene.runUntil(() => scene.counted.dead === 3, pace);
   });
 });
 
@@ -221,13 +251,13 @@ describe('a relay that was overtaken', () => {
     let claimed = false;
     scene.answer = async (events) => {
       // Another claims the sink while this one sends.
-      if (!claimed) await claimSink(db.pool, 'kafka');
+      if (!claimed) await claimSink(db.pool, HERE, 'kafka');
       claimed = true;
       return { accepted: events.length };
     };
     await expect(scene.run()).rejects.toMatchObject({ type: 'AttemptFenced', nonRetryable: false });
     expect(scene.closed).toBe(1);
-    expect(await sinkLags(db.pool)).toMatchObject([{ waiting: 2, sent: 0 }]);
+    expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 2, sent: 0 }]);
     // It comes back as the next attempt, and sends the same again.
     const sent = ids(scene.taken);
     await scene.runUntil(() => scene.taken.length === 2 * sent.length);

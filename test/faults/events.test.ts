@@ -130,7 +130,7 @@ describe('the worker that relays', () => {
     const first = await startWorker(rig.surroundings);
     const bucket = await rig.bucket();
     await uploaded(at, bucket);
-    await eventually(async () => (await lagOf(pool, 'kafka')).waiting === 0, { timeout: 30_000 });
+    await eventually(async () => (await lagOf(rig, pool, 'kafka')).waiting === 0, { timeout: 30_000 });
     const hold = await holdSinks(pool);
     const id = await uploaded(at, bucket);
     await eventually(() => eventsOf(received, id).length === 1, {
@@ -146,7 +146,7 @@ describe('the worker that relays', () => {
     });
     const copies = received.filter(({ event }) => event.subject === id).map(({ event }) => event);
     expect(copies).toEqual([copies[0], copies[0]]);
-    await eventually(async () => (await lagOf(pool, 'kafka')).waiting === 0, { timeout: 30_000 });
+    await eventually(async () => (await lagOf(rig, pool, 'kafka')).waiting === 0, { timeout: 30_000 });
     expect(new Set(received.map(({ event }) => event.id)).size).toBe(2);
   }, 180_000);
 
@@ -168,8 +168,8 @@ describe('the worker that relays', () => {
     const after = await Promise.all([uploaded(at, bucket), uploaded(at, bucket), uploaded(at, bucket)]);
     const all = [before, meanwhile, ...after];
     await eventually(() => all.every((id) => eventsOf(received, id).length >= 1), { timeout: 30_000 });
-    await eventually(async () => (await lagOf(pool, 'kafka')).waiting === 0, { timeout: 30_000 });
-    expect((await lagOf(pool, 'kafka')).sent).toBe(all.length);
+    await eventually(async () => (await lagOf(rig, pool, 'kafka')).waiting === 0, { timeout: 30_000 });
+    expect((await lagOf(rig, pool, 'kafka')).sent).toBe(all.length);
     expect(received.map(({ event }) => event.subject).sort()).toEqual([...all].sort());
     await eventually(() => idsOf(webhook).size === all.length, { timeout: 30_000 });
   }, 180_000);

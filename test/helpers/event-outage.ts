@@ -26,7 +26,7 @@ export async function kafkaOutage(outage: Outage): Promise<{ slowest: number; af
   const { rig, kafka, topic, webhook, pool, ms, uploads } = outage;
   const bucket = await rig.bucket();
   const before = await complete(outage, bucket);
-  await eventually(async () => (await lagOf(pool, 'kafka')).waiting === 0, { timeout: 30_000 });
+  await eventually(async () => (await lagOf(rig, pool, 'kafka')).waiting === 0, { timeout: 30_000 });
   await kafka.stop('kill');
   const stopped = performance.now();
   const done: string[] = [before.id];
@@ -38,7 +38,7 @@ export async function kafkaOutage(outage: Outage): Promise<{ slowest: number; af
     const due = stopped + (ms * (n + 1)) / uploads;
     await eventually(() => performance.now() >= due, { timeout: ms + 1_000 });
   }
-  const away = await lagOf(pool, 'kafka');
+  const away = await lagOf(rig, pool, 'kafka');
   expect(away.waiting).toBe(uploads);
   expect(away.awaySince).not.toBeNull();
   // The other sink has had them all meanwhile.
@@ -74,8 +74,8 @@ async function complete({ rig }: Outage, bucket: Awaited<ReturnType<Rig['bucket'
   return { id, took: performance.now() - began };
 }
 
-export async function lagOf(pool: TestSchema['pool'], sink: string) {
-  const lag = (await sinkLags(pool)).find((each) => each.sink === sink);
+export async function lagOf({ config }: Pick<Rig, 'config'>, pool: TestSchema['pool'], sink: string) {
+  const lag = (await sinkLags(pool, config.installation)).find((each) => each.sink === sink);
   if (lag === undefined) throw new Error(`there is no sink ${sink} yet`);
   return lag;
 }

@@ -25,13 +25,13 @@ export async function uploadEnded(
   node: EventNode | undefined,
 ): Promise<void> {
   const event = uploadEvent(installation, report, node);
-  if (event !== undefined) await appendEvent(tx, event);
+  if (event !== undefined) await appendEvent(tx, installation, event);
 }
 
 /** In the transaction that writes the end of a job's run. */
 export async function jobEnded(tx: Queryable, installation: string, job: EndedJob): Promise<void> {
   const event = jobEvent(installation, job);
-  if (event !== undefined) await appendEvent(tx, event);
+  if (event !== undefined) await appendEvent(tx, installation, event);
 }
 
 /** undefined for an upload that is of no node, and for a session that was never opened. */

@@ -82,7 +82,7 @@ function about(data: CloudEvent['data']): string {
 }
 
 async function sinks(io: Io, config: Config): Promise<number> {
-  const lags = await withCatalog(config, sinkLags);
+  const lags = await withCatalog(config, (db) => sinkLags(db, config.installation));
   if (io.json) {
     io.outJson({ sinks: lags });
     return EXIT.ok;
