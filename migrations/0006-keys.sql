@@ -29,3 +29,6 @@ CREATE TABLE key_uses (
 );
 
 CREATE INDEX key_uses_by_upload ON key_uses (upload, no);
+
+-- Of an answer that is kept: where that lies which it made, for that does not follow from the path that was asked.
+ALTER TABLE idempotency_keys ADD COLUMN location text;

@@ -96,11 +96,19 @@ async function addRoutes(app: FastifyInstance, deps: ApiDeps): Promise<void> {
         eventRoutes,
         objectRoutes,
         sessionRoutes,
-        partRoutes,
         rotationRoutes,
         nodeRoutes,
       ])
         add(routes, deps);
+      done();
+    },
+    { prefix: '/api/v1' },
+  );
+  // Signed requests are secrets: no answer of these is kept.
+  await app.register(
+    (scope, _options, done) => {
+      auth(scope, deps);
+      partRoutes(scope.withTypeProvider<ZodTypeProvider>(), deps);
       done();
     },
     { prefix: '/api/v1' },

@@ -72,7 +72,7 @@ describe('an API key', () => {
 });
 
 describe('a kept answer', () => {
-  const answer = { fingerprint: 'f', status: 200, body: { some: ['thing'] } };
+  const answer = { fingerprint: 'f', status: 200, body: { some: ['thing'] }, location: '/there' };
 
   test('is that of the first, per key and caller', async () => {
     const ref = { apiKey: '', key: 'k1' };

@@ -327,7 +327,7 @@ describe('webhooks', () => {
     expect(receiver.deliveries).toEqual([]);
   });
 
-  it.each([301, 401, 403, 404, 429, 500, 503])(
+  it.each([301, 400, 401, 403, 404, 406, 409, 429, 500, 503])(
     'wait for a person, or for better times, at %d',
     async (status) => {
       const receiver = await receiverOfTest();

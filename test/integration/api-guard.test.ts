@@ -66,6 +66,37 @@ describe('roots', () => {
   });
 });
 
+describe('pages of other sites', () => {
+  const from = (site: string) => ({ 'sec-fetch-site': site });
+
+  test('begin nothing by what needs no Origin, such as an image', async () => {
+    const bucket = await rig.bucket();
+    const env = { LONGSHORE_SESSION_BUCKET: bucket.name };
+    const loopback = await apiOfTest(rig.surroundings, { env });
+    const refused = { status: 403, body: { code: 'OriginRefused' } };
+    for (const site of ['cross-site', 'same-site']) {
+      expect(await loopback.get('/s3/params?filename=x', from(site))).toMatchObject(refused);
+      expect(await loopback.get(uploads, from(site))).toMatchObject(refused);
+    }
+    const { rowCount } = await db.query('SELECT FROM sessions WHERE bucket = $1', [bucket.name]);
+    expect(rowCount).toBe(0);
+    // A bookmark, our own page, and what is no browser.
+    for (const headers of [from('none'), from('same-origin'), {}])
+      expect((await loopback.get(uploads, headers)).status).toBe(200);
+    // Others may link to what is to be read.
+    expect((await loopback.get('/openapi.json', from('cross-site'))).status).toBe(200);
+    expect((await loopback.get('/docs/static/index.html', from('cross-site'))).status).toBe(200);
+    expect(await loopback.get('/docsx', from('cross-site'))).toMatchObject(refused);
+  });
+
+  test('whose origin is allowed go on', async () => {
+    const origin = 'https://ours.example';
+    const open = await apiOfTest(rig.surroundings, { env: { LONGSHORE_API_ORIGINS: origin } });
+    expect((await open.get(uploads, { ...from('cross-site'), origin })).status).toBe(200);
+    expect((await open.get(uploads, from('cross-site'))).status).toBe(403);
+  });
+});
+
 describe('keys', () => {
   test('behind a proxy they are required', async () => {
     await addApiKey(db, { name: 'any', grants: [{ bucket: '*', prefix: '' }] });

@@ -140,6 +140,26 @@ describe.each(['versitygw', 'minio'] as const)('presigned parts on %s', (server)
       expect(Date.parse(signed?.expires_at ?? '') - Date.now()).toBeLessThanOrEqual(60_000);
     });
 
+    test('it is kept nowhere, also where the request could be repeated by its key', async () => {
+      const scene = await sessionScene(rig);
+      const { upload_id: id } = (await scene.begin({ name: 'kept', checksum: false })) as {
+        upload_id: string;
+      };
+      const ask = () =>
+        scene.api.send(
+          ...(['POST', `/api/v1/sessions/${id}/parts/sign`, { parts: [{ chunk: 0 }] }] as const),
+          { 'idempotency-key': id },
+        );
+      expect(await ask()).toMatchObject({ status: 200 });
+      const again = await ask();
+      expect(again).toMatchObject({ status: 200 });
+      expect(again.headers.get('idempotency-replayed')).toBeNull();
+      const db = catalogOf(rig);
+      const { rows } = await db.query('SELECT FROM idempotency_keys WHERE key = $1', [id]);
+      await db.end();
+      expect(rows).toEqual([]);
+    });
+
     test('what the client says and S3 has not is asked for again', async () => {
       const scene = await sessionScene(rig);
       const { upload_id: id } = (await scene.begin({

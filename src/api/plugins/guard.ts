@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { LongshoreError } from '../../core/errors.js';
 import type { Config } from '../../infra/config.js';
+import { pathOf } from '../problem.js';
 
 type ApiConfig = Config['api'];
 
@@ -32,7 +33,10 @@ export function guard(app: FastifyInstance, api: ApiConfig): void {
     // With keys nothing is done for whoever has none, whatever name the server was reached by.
     if (!api.keysRequired) checkHost(request);
     const { origin } = request.headers;
-    if (origin === undefined) return;
+    if (origin === undefined) {
+      checkSite(request);
+      return;
+    }
     if (api.origins.includes(origin)) return allow(request, reply, origin);
     if (!isOwn(request, origin)) throw refused(`pages of ${origin} may not call`);
   });
@@ -44,6 +48,20 @@ function checkHost(request: FastifyRequest): void {
   if (host === undefined || !isLoopbackName(host)) {
     throw refused('the Host header names no loopback address');
   }
+}
+
+/** What browsers say of a request that has no `Origin`, such as an image, a form that reads, or a link. */
+const OWN_SITES: readonly unknown[] = [undefined, 'same-origin', 'none'];
+
+/** Reads without an `Origin` are not harmless: `/s3/params` begins a session. */
+function checkSite(request: FastifyRequest): void {
+  if (OWN_SITES.includes(request.headers['sec-fetch-site']) || isForReaders(request)) return;
+  throw refused('pages of other sites may not call');
+}
+
+/** Others may link to the documentation; it shows the same to everybody. */
+function isForReaders(request: FastifyRequest): boolean {
+  return /^\/(?:docs(?:\/|$)|openapi\.json$)/.test(pathOf(request));
 }
 
 function hostName(header: string | undefined): string | undefined {

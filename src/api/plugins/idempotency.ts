@@ -20,7 +20,7 @@ declare module 'fastify' {
 
 const PURGE_MS = 3_600_000;
 
-/** To be set up in the scope of the routes, after `auth`. */
+/** To be set up in the scope of the routes, after `auth`. Not for routes whose answers hold secrets: they are kept as they are. */
 export function idempotency(app: FastifyInstance, { db, log }: ApiDeps): void {
   app.decorateRequest('idempotency', null);
   app.addHook('preHandler', async (request, reply) => {
@@ -40,15 +40,18 @@ export function idempotency(app: FastifyInstance, { db, log }: ApiDeps): void {
         hint: 'Use a fresh Idempotency-Key for each request, and the same one only to repeat it.',
       });
     }
-    const location = locationOf(request, kept.body);
-    if (location !== undefined) reply.header('location', location);
+    if (kept.location !== null) reply.header('location', kept.location);
     return reply.code(kept.status).header('idempotency-replayed', 'true').send(kept.body);
   });
   // Failures do not come this way: a repetition may succeed.
   app.addHook('preSerialization', async (request, reply, payload) => {
     if (request.idempotency !== null && reply.statusCode < 300) {
       const { fingerprint, ...ref } = request.idempotency;
-      await keepAnswer(db, ref, { fingerprint, status: reply.statusCode, body: payload });
+      const location = reply.getHeader('location');
+      await keepAnswer(db, ref, {
+        ...{ fingerprint, status: reply.statusCode, body: payload },
+        location: typeof location === 'string' ? location : null,
+      });
     }
     return payload;
   });
@@ -57,14 +60,6 @@ export function idempotency(app: FastifyInstance, { db, log }: ApiDeps): void {
   }, PURGE_MS);
   timer.unref();
   app.addHook('onClose', () => clearInterval(timer));
-}
-
-/** Where that lies which the answer says was created. */
-function locationOf(request: FastifyRequest, body: unknown): string | undefined {
-  const made = body as { status?: unknown; upload_id?: string; object_id?: string } | null;
-  const id = made?.upload_id ?? made?.object_id;
-  if (made?.status !== 'created' || id === undefined) return undefined;
-  return `${pathOf(request).replace(/\/$/, '')}/${id}`;
 }
 
 function refOf(request: FastifyRequest): IdempotencyRef | undefined {

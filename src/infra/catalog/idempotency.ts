@@ -13,6 +13,8 @@ export interface StoredAnswer {
   fingerprint: string;
   status: number;
   body: unknown;
+  /** Its Location header. */
+  location: string | null;
 }
 
 /** How long an answer is kept; documented in docs/api.md. */
@@ -22,9 +24,9 @@ export async function findAnswer(
   db: Queryable,
   { apiKey, key }: IdempotencyRef,
 ): Promise<StoredAnswer | undefined> {
-  const { rows } = await query<{ fingerprint: string; status: number; body: unknown }>(db, 'findAnswer', {
+  const { rows } = await query<StoredAnswer>(db, 'findAnswer', {
     name: 'find-answer',
-    text: `SELECT fingerprint, status, body FROM idempotency_keys
+    text: `SELECT fingerprint, status, body, location FROM idempotency_keys
       WHERE api_key = $1 AND key = $2 AND created_at > now() - $3 * interval '1 millisecond'`,
     values: [apiKey, key, ANSWER_LIFETIME_MS],
   });
@@ -35,17 +37,19 @@ export async function findAnswer(
 export async function keepAnswer(db: Queryable, ref: IdempotencyRef, answer: StoredAnswer): Promise<void> {
   await query(db, 'keepAnswer', {
     name: 'keep-answer',
-    text: `INSERT INTO idempotency_keys AS kept (api_key, key, fingerprint, status, body)
-      VALUES ($1, $2, $3, $4, $5)
+    text: `INSERT INTO idempotency_keys AS kept (api_key, key, fingerprint, status, body, location)
+      VALUES ($1, $2, $3, $4, $5, $6)
       ON CONFLICT (api_key, key) DO UPDATE SET
-        fingerprint = EXCLUDED.fingerprint, status = EXCLUDED.status, body = EXCLUDED.body, created_at = now()
-      WHERE kept.created_at <= now() - $6 * interval '1 millisecond'`,
+        fingerprint = EXCLUDED.fingerprint, status = EXCLUDED.status, body = EXCLUDED.body,
+        location = EXCLUDED.location, created_at = now()
+      WHERE kept.created_at <= now() - $7 * interval '1 millisecond'`,
     values: [
       ref.apiKey,
       ref.key,
       answer.fingerprint,
       answer.status,
       JSON.stringify(answer.body),
+      answer.location,
       ANSWER_LIFETIME_MS,
     ],
   });

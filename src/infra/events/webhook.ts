@@ -108,8 +108,8 @@ class WebhookPublisher implements EventPublisher {
   }
 }
 
-/** What a receiver says of this very event. */
-const REFUSALS: ReadonlySet<number> = new Set([400, 406, 409, 413, 415, 422]);
+/** What a receiver can mean of this very event only: 400 it also answers to a signature that it cannot check. */
+const REFUSALS: ReadonlySet<number> = new Set([413, 415, 422]);
 
 interface Sending {
   headers: Record<string, string>;
