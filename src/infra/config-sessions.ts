@@ -1,5 +1,5 @@
 /** How clients send bytes through the API, where a request does not say it itself. */
-import { MAX_PART_SIZE, MIN_PART_SIZE, MiB } from '../core/limits.js';
+import { GiB, KiB, MAX_PART_SIZE, MIN_PART_SIZE, MiB } from '../core/limits.js';
 import { BUCKET_PATTERN } from '../core/validate.js';
 import type { Settings } from './config-settings.js';
 import * as v from './config-values.js';
@@ -21,6 +21,8 @@ export interface SessionsConfig {
   readonly chunksAtOnce: number;
   /** A body on which nothing comes for so long has broken off, ms. */
   readonly idleMs: number;
+  /** Bytes a second that a body brings at least while it occupies a way to S3, over `idleMs`; 0: any rate will do. */
+  readonly floorRate: number;
 }
 
 const MINUTE_MS = 60_000;
@@ -29,6 +31,8 @@ const DAY_MS = 24 * 60 * MINUTE_MS;
 const MAX_TTL_MS = 7 * DAY_MS;
 /** 100 MB, as the coordination service has it. */
 const PAYLOAD_MAX = 100_000_000;
+/** Of a chunk that goes to S3 as it comes: 16 MiB in 17 minutes. */
+const FLOOR_RATE = 16 * KiB;
 const DEV_BUCKET = 'uploads';
 
 /** `dev`: the stack of one person on one machine is in use. */
@@ -65,5 +69,6 @@ export function readSessions(settings: Settings, dev: boolean): SessionsConfig {
     chunksAtOnce: settings.read({ env: ['LONGSHORE_SESSION_CONCURRENCY'], schema: v.integer(1, 1000) }) ?? 10,
     idleMs:
       settings.read({ env: ['LONGSHORE_SESSION_IDLE'], schema: v.time(100, 60 * MINUTE_MS) }) ?? MINUTE_MS,
+    floorRate: settings.read({ env: ['LONGSHORE_SESSION_FLOOR_RATE'], schema: v.size(0, GiB) }) ?? FLOOR_RATE,
   };
 }

@@ -1,5 +1,4 @@
 /** SessionService on the catalog, Temporal and S3. */
-import { crc32 } from '@node-rs/crc32';
 import { uuidv7 } from 'uuidv7';
 import { LongshoreError } from '../../core/errors.js';
 import type { CompleteAsk, CompletionAnswer } from '../../core/sessions.js';
@@ -11,17 +10,18 @@ import { getSession, type SessionRow } from '../../infra/catalog/sessions.js';
 import type { Pool } from '../../infra/catalog/pool.js';
 import type { Config } from '../../infra/config.js';
 import { customerKey, mustBeTrusted, type KeyStore } from '../../infra/keys/index.js';
-import { crcToBase64 } from '../../infra/s3/once.js';
 import type { ObjectStore } from '../../infra/s3/store.js';
 import type { Logger } from '../../infra/telemetry/log.js';
-import { nodeOf, uploadOf } from './ask.js';
+import { mayTake, nodeOf, uploadOf } from './ask.js';
 import { Gate } from './gate.js';
 import { Lanes } from './lanes.js';
+import { Lines, shareOf } from './line.js';
 import { incompleteBy, partsMissing, partsThere } from './missing.js';
-import { putWhole } from './put.js';
+import { putWhole, sameAgain } from './put.js';
 import { receiveChunk, type ReceiveDeps } from './receive.js';
-import { endedError, maySee, mustFit, mustGrant, mustTake, resultOf } from './rules.js';
-import type { Caller, SessionAsk, SessionService, WholeRequest } from './service.js';
+import { completedBefore, mustBeSame } from './reuse.js';
+import { endedError, keyLifeMs, maySee, mustFit, mustGrant, mustTake, resultOf } from './rules.js';
+import type { Caller, SessionAsk, SessionService } from './service.js';
 import { Signs } from './signs.js';
 import type { TemporalLink } from '../temporal-link.js';
 
@@ -47,10 +47,12 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
   const { config, db, keys, log, store } = deps;
   const writer = createPartWriter(db);
   const signs = new Signs(deps);
+  const share = shareOf(config.s3.maxConnections);
   const gate = new Gate(BEGIN_AT_ONCE);
   const receiving: ReceiveDeps = {
     ...{ db, log, store, signs, writer, idleMs: config.sessions.idleMs },
-    lanes: new Lanes(config.sessions.chunksAtOnce),
+    lanes: new Lanes(Math.min(config.sessions.chunksAtOnce, share)),
+    lines: new Lines(share, config.sessions.floorRate),
     customerKey: async ({ id, encryption }, op) =>
       encryption?.type === 'SSE_C'
         ? { customerKey: await keys.use(encryption.keyRef, { upload: id, op }) }
@@ -68,7 +70,7 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
     },
     async put(caller, row, whole, signal) {
       mustGrant(caller, row);
-      if (row.state === 'COMPLETED') return sameAgain(row, whole);
+      if (row.state === 'COMPLETED') return await sameAgain(receiving, row, whole, signal);
       mustTake(row);
       const { size, crc32 } = await putWhole(receiving, row, whole, signal);
       return await complete(deps, row, { size, checksum: `crc32:${crc32}` });
@@ -99,14 +101,6 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
   return { ...service, close: () => writer.close() };
 }
 
-/** A whole object that is there is not written again; other bytes under its id are a conflict. */
-function sameAgain(row: SessionRow, { body, checks }: WholeRequest): UploadResult {
-  const crc = Buffer.isBuffer(body) ? crcToBase64(crc32(body)) : checks?.crc32;
-  if (crc === undefined || row.checksum === null || row.checksum === `crc32:${crc}`) return resultOf(row);
-  const message = `the session ${row.id} is complete, with other bytes`;
-  throw new LongshoreError('Conflict', message, { op: 'receive', key: row.id });
-}
-
 const NOTHING = { missing: [0], missingCount: 1, surplus: [], message: 'no chunk is there' };
 
 /** Throws TemporalUnavailable when so many are before it that its turn does not come. */
@@ -131,18 +125,25 @@ async function begin(
 ): ReturnType<SessionService['begin']> {
   const { config, db, keys, temporal } = deps;
   const id = ask.id ?? uuidv7();
+  const done = ask.id === undefined ? undefined : await completedBefore(db, caller, ask.id);
   const node = await nodeOf(db, caller, ask.nodeId);
+  if (node === undefined && ask.id !== undefined) await mayTake(db, caller, ask.id);
   const { encryption } = ask;
   if (encryption?.type === 'SSE_C') {
     mustBeTrusted(caller.trusted, 'begin');
     customerKey(encryption.key, encryption.keyMd5);
   }
   const context = { config, node, apiKey: caller.apiKey?.id };
-  mustGrant(caller, uploadOf({ ...ask, id }, { ...context, sealed: undefined }).upload.destination);
+  const asked = uploadOf({ ...ask, id }, { ...context, sealed: undefined });
+  mustGrant(caller, asked.upload.destination);
+  if (done !== undefined) {
+    mustBeSame(done, ask, asked);
+    return { row: done, advice: asked.advice, fresh: false };
+  }
   const ttlMs = ask.ttlMs ?? config.sessions.ttlMs;
   const sealed =
     encryption?.type === 'SSE_C'
-      ? await keys.seal(encryption.key, { upload: id, ttlMs: 2 * ttlMs })
+      ? await keys.seal(encryption.key, { upload: id, ttlMs: keyLifeMs(ttlMs) })
       : undefined;
   const { upload, advice } = uploadOf({ ...ask, id }, { ...context, sealed });
   let keep = false;

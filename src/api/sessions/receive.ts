@@ -2,15 +2,16 @@
 import type { Readable } from 'node:stream';
 import { crc32 } from '@node-rs/crc32';
 import { LongshoreError } from '../../core/errors.js';
-import { claimPart, type PartWriter } from '../../infra/catalog/session-parts.js';
+import { claimPart, whyUnsettled, type PartWriter } from '../../infra/catalog/session-parts.js';
 import type { Pool } from '../../infra/catalog/pool.js';
 import type { SessionRow } from '../../infra/catalog/sessions.js';
 import type { CustomerKey } from '../../infra/keys/customer-key.js';
-import { crcToBase64 } from '../../infra/s3/once.js';
+import { crcToBase64, isOnce } from '../../infra/s3/once.js';
 import type { Body, ObjectStore } from '../../infra/s3/store.js';
 import type { Logger } from '../../infra/telemetry/log.js';
 import { BodyDigest } from './checks.js';
 import { type Lanes, superseded } from './lanes.js';
+import { gather, Watch, type Lines, type Way } from './line.js';
 import type { BodyChecks, ChunkReceipt, ChunkRequest } from './service.js';
 import type { Signs } from './signs.js';
 
@@ -19,6 +20,7 @@ export interface ReceiveDeps {
   log: Logger;
   store: ObjectStore;
   lanes: Lanes;
+  lines: Lines;
   signs: Signs;
   writer: PartWriter;
   /** A body on which nothing comes for so long has broken off, ms. */
@@ -40,13 +42,24 @@ export async function receiveChunk(
     const claim = await claimPart(db, ref);
     signs.begun(row);
     await signs.touch(row);
-    const { etag, crc32: crc } = await carried(chunk, deps.idleMs, stop, (body, crc32, end) =>
-      sendPart(deps, row, { partNumber, body, ...(crc32 === undefined ? {} : { crc32 }) }, end),
-    );
+    const send = (body: Body, crc32: string | undefined, end: AbortSignal): Promise<{ etag: string }> =>
+      sendPart(deps, row, { partNumber, body, ...(crc32 === undefined ? {} : { crc32 }) }, end);
+    const { etag, crc32: crc } = await carried(chunk, deps.idleMs, stop, send, wayOf(deps, row));
     const part = { ...ref, claim, etag, crc32: Buffer.from(crc, 'base64'), size: length };
-    if (!(await writer.settle(part))) throw superseded(partNumber);
+    if (!(await writer.settle(part))) throw (await whyUnsettled(db, ref)) ?? superseded(partNumber);
     return { partNumber, size: length, etag, crc32: crc };
   });
+}
+
+/** For a body of the session. What takes longer than its life keeps it alive. */
+export function wayOf(
+  { lines, log, signs }: Pick<ReceiveDeps, 'lines' | 'log' | 'signs'>,
+  row: SessionRow,
+): Way {
+  const { id, apiKey, ttlMs } = row;
+  const failed = (reason: unknown): void =>
+    log.warn({ err: reason, session: id }, 'a session was not touched while a body came');
+  return { lines, apiKey, ttlMs, alive: () => void signs.touch(row).catch(failed) };
 }
 
 async function sendPart(
@@ -58,7 +71,8 @@ async function sendPart(
   const { bucket, key, s3UploadId } = row;
   if (s3UploadId === null) throw new Error(`the session ${row.id} takes chunks and has no multipart upload`);
   try {
-    const request = { bucket, key, s3UploadId, ...part, ...(await customerKey(row, 'UploadPart')) };
+    const sent = row.checksums ? part : withoutChecksum(part);
+    const request = { bucket, key, s3UploadId, ...sent, ...(await customerKey(row, 'UploadPart')) };
     return await store.uploadPart(request, signal);
   } catch (error) {
     if (error instanceof LongshoreError && error.code === 'NoSuchUpload') {
@@ -72,52 +86,60 @@ async function sendPart(
   }
 }
 
+/** The upload began without checksums, and a server may refuse parts that bring one. */
+function withoutChecksum({ partNumber, body }: { partNumber: number; body: Body }): {
+  partNumber: number;
+  body: Body;
+} {
+  return { partNumber, body: isOnce(body) ? { ...body, plain: true } : body };
+}
+
 /**
  * Has `send` carry the body, and answers its CRC32 with what was answered. `send` gets a Buffer with its CRC32, or a
- * stream whose bytes are looked at on the way: one that is not what it was said to be breaks the request off. Throws
- * ChunkDamaged.
+ * stream whose bytes are looked at on the way: one that is not what it was said to be breaks the request off. `way`: `send`
+ * occupies a way to S3. Throws ChunkDamaged.
  */
 export async function carried<A>(
   { body, length, checks = {} }: { body: Readable | Buffer; length: number; checks?: BodyChecks | undefined },
   idleMs: number,
   signal: AbortSignal,
   send: (body: Body, crc32: string | undefined, signal: AbortSignal) => Promise<A>,
+  way?: Way,
 ): Promise<A & { crc32: string }> {
   const digest = new BodyDigest(checks);
-  if (Buffer.isBuffer(body)) {
-    const own = crcToBase64(crc32(body));
-    digest.update(body);
+  const watch = new Watch(body, idleMs, way);
+  const both = AbortSignal.any([signal, watch.broken]);
+  const whole = async (bytes: Buffer): Promise<A & { crc32: string }> => {
+    const own = crcToBase64(crc32(bytes));
+    digest.update(bytes);
     digest.verify(own);
-    return { ...(await send(body, own, signal)), crc32: own };
-  }
-  let came = '';
-  let lastAt = performance.now();
-  const silence = new AbortController();
-  const once = {
-    length,
-    once: body,
-    watch: (piece: Buffer) => {
-      lastAt = performance.now();
+    return { ...(await send(bytes, own, both)), crc32: own };
+  };
+  const passedOn = async (once: Readable): Promise<A & { crc32: string }> => {
+    let came = '';
+    const see = (piece: Buffer): void => {
+      watch.came(piece.length);
       digest.update(piece);
-    },
-    settle: (crc: string) => {
+    };
+    const settle = (crc: string): void => {
       digest.verify(crc);
       came = crc;
-    },
+    };
+    const answer = await send({ length, once, watch: see, settle }, undefined, both);
+    return { ...answer, crc32: came };
   };
-  // While S3 is what is waited for the stream is paused, and its silence no fault of the client's.
-  const clock = setInterval(() => {
-    if (body.readableFlowing !== true) lastAt = performance.now();
-    else if (performance.now() - lastAt > idleMs) silence.abort(brokenOff(idleMs));
-  }, idleMs / 4);
   try {
-    return { ...(await send(once, undefined, AbortSignal.any([signal, silence.signal]))), crc32: came };
+    if (Buffer.isBuffer(body)) return await whole(body);
+    if (way === undefined) return await passedOn(body);
+    return await way.lines.withStretch(async (room) => {
+      const small = room ? await gather(body, length, watch, both) : undefined;
+      if (small !== undefined) return await whole(small);
+      return await way.lines.gateOf(way.apiKey).run(both, async () => {
+        watch.occupies = true;
+        return await passedOn(body);
+      });
+    });
   } finally {
-    clearInterval(clock);
+    watch.end();
   }
-}
-
-function brokenOff(idleMs: number): LongshoreError {
-  const message = `nothing came of the body for ${idleMs / 1000} s`;
-  return new LongshoreError('ChunkDamaged', message, { op: 'receive' });
 }
