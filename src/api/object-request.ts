@@ -12,13 +12,14 @@ import type { ApiDeps } from './deps.js';
 import { mustGrant } from './plugins/auth.js';
 import { sensible } from './refusals.js';
 import type { CreateObjectBody } from './schemas/objects.js';
+import { mustBeNoSession } from './sessions/reuse.js';
 
 /** Longer than an upload may be parked, for it has to be read after that. */
 const SEAL_MS = 2 * MAX_PARKED_MS;
 
 /** Starts it, or finds it; answers its id. Throws what `startUpload` throws, but takes a completed one as an answer. */
 export async function startObject(
-  { config, temporal, vault }: ApiDeps,
+  { config, db, temporal, vault }: ApiDeps,
   request: FastifyRequest,
   body: CreateObjectBody,
   id: string | undefined,
@@ -40,6 +41,7 @@ export async function startObject(
     },
   };
   mustGrant(request, upload.destination);
+  if (id !== undefined) await mustBeNoSession(db, request, id);
   mustRead(request, source);
   await sensible(() => validateUpload({ ...upload, id: id ?? 'to-be-made' }));
   const sealed = secretUrl === undefined ? undefined : await seal(vault, upload, secretUrl);
