@@ -1,9 +1,14 @@
 /** What a session asks of the catalog, and how its parts become an object. */
-import type { CompleteSessionInput, OpenSessionInput, SessionCompletion } from '../core/sessions.js';
+import type {
+  CompleteSessionInput,
+  OpenSessionInput,
+  SessionCompletion,
+  SetOpenInput,
+} from '../core/sessions.js';
 import type { PartsPlan } from '../core/upload-steps.js';
 import type { ClientSource } from '../core/uploads.js';
 import type { Pool } from '../infra/catalog/pool.js';
-import { expireSession, openSession } from '../infra/catalog/sessions.js';
+import { expireSession, openSession, setOpen } from '../infra/catalog/sessions.js';
 import { createCompleteSession, type CompleteSessionDeps } from './complete-session.js';
 import { mapFailures } from './failures.js';
 
@@ -12,6 +17,8 @@ export interface SessionCatalogActivities {
   openSession(input: OpenSessionInput): Promise<{ generation: number }>;
   /** Milliseconds until the session expires; 0: it is over, and nothing brings it back. */
   lifeLeft(id: string): Promise<number>;
+  /** For one whole object: nobody begins to bring another, or may again. Idempotent. */
+  setSessionOpen(input: SetOpenInput): Promise<void>;
 }
 
 export interface SessionActivities {
@@ -26,6 +33,7 @@ export function createSessionCatalogActivities({ db }: { db: Pool }): SessionCat
   return mapFailures<SessionCatalogActivities>({
     openSession: (input) => open(db, input),
     lifeLeft: (id) => expireSession(db, id),
+    setSessionOpen: (input) => setOpen(db, input, input.open),
   });
 }
 
@@ -48,6 +56,7 @@ async function open(
     chunkSize: parts.partSize,
     expectedSize: parts.size,
     encryption: options.encryption ?? null,
+    checksums: options.checksum,
     apiKey: upload.apiKey ?? null,
     s3UploadId,
     token,

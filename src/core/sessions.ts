@@ -62,6 +62,13 @@ export interface OpenSessionInput {
   runGeneration: number;
 }
 
+export interface SetOpenInput {
+  id: string;
+  /** As `openSession` answered. */
+  generation: number;
+  open: boolean;
+}
+
 export interface CompleteSessionInput {
   /** An earlier activity had begun with this; like a retry it looks first at what is there. */
   again: boolean;

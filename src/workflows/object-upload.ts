@@ -186,7 +186,8 @@ export abstract class ObjectUpload {
     throw toApplicationFailure(failure);
   }
 
-  private async abort(): Promise<void> {
+  /** Takes back what was begun, and lets nothing more begin. */
+  protected async abort(): Promise<void> {
     if (this.created === undefined) return;
     const { s3UploadId } = this.created;
     const { destination } = this.input;

@@ -70,6 +70,8 @@ export class ClientUpload extends ObjectUpload {
   /** When the session's time is over, as far as is known here; ms. */
   private deadline = 0;
   private prolonged = 0;
+  /** The generation in which one whole object is taken. */
+  private whole: number | undefined;
   private over: { result: UploadResult } | { failure: FailureView } | undefined;
 
   constructor(
@@ -194,7 +196,7 @@ export class ClientUpload extends ObjectUpload {
     await this.record.flush();
     this.record.note({ generations: this.generations });
     this.mayExist = { token, inspection };
-    await this.open(inspection, token, null);
+    this.whole = (await this.open(inspection, token, null)).generation;
     for (let pause = FIRST_LOOK_MS; ; pause = Math.min(pause * 1.5, LAST_LOOK_MS)) {
       const over = await this.wait(() => false, pause).then(
         () => undefined,
@@ -203,14 +205,43 @@ export class ClientUpload extends ObjectUpload {
           return { error };
         },
       );
-      const found = await this.look(inspection, token);
-      const [asked] = this.asked;
-      const refused = found === null ? undefined : differenceOf(asked?.ask ?? {}, found);
-      if (found !== null && refused === undefined) return this.taken(this.vouched(found, asked?.ask), 1);
+      let seen = await this.compare(inspection, token);
+      if (seen.fits !== undefined) {
+        // Whoever puts it again meanwhile replaces what was seen: only what is there once nobody begins to counts.
+        await this.letIn(false);
+        seen = await this.compare(inspection, token);
+        if (seen.fits !== undefined) return this.taken(this.vouched(seen.fits, seen.asked?.ask), 1);
+        if (over === undefined) await this.letIn(true);
+      }
       if (over !== undefined) throw over.error;
+      const { asked, refused } = seen;
       if (asked !== undefined)
         this.answer(asked, refused === undefined ? { incomplete: NOTHING } : { refused });
     }
+  }
+
+  /** The object at the key, if it is ours and what its client says of it. */
+  private async compare(
+    inspection: Inspection,
+    token: TruthToken,
+  ): Promise<{ fits?: StoredObject; asked?: Asked | undefined; refused?: FailureView }> {
+    const found = await this.look(inspection, token);
+    const [asked] = this.asked;
+    if (found === null) return { asked };
+    const refused = differenceOf(asked?.ask ?? {}, found);
+    return refused === undefined ? { fits: found, asked } : { refused, asked };
+  }
+
+  private async letIn(open: boolean): Promise<void> {
+    if (this.whole === undefined) return;
+    const summary = open ? 'let it be sent again' : 'let nobody send it again';
+    const { id } = this.input;
+    await catalog.setSessionOpen.executeWithOptions({ summary }, [{ id, generation: this.whole, open }]);
+  }
+
+  protected override async abort(): Promise<void> {
+    await CancellationScope.nonCancellable(() => this.letIn(false));
+    await super.abort();
   }
 
   private async open(

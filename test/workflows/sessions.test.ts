@@ -309,6 +309,41 @@ describe('a session of a whole object', () => {
     });
   });
 
+  it('counts as it is once nobody may send it again', async () => {
+    const bench = sessionBench({ mode: 'whole' });
+    const open: boolean[] = [];
+    bench.transfer.setSessionOpen = (input) => {
+      expect(input).toMatchObject({ id: bench.id, generation: 1 });
+      open.push(input.open);
+      return Promise.resolve();
+    };
+    // What was seen is gone at the second look, and another is there in the end.
+    const sizes = [7, undefined, 8];
+    bench.transfer.settleObject = ({ token }) => {
+      const size = sizes.length > 1 ? sizes.shift() : sizes[0];
+      return Promise.resolve(size === undefined ? null : stored(size, token));
+    };
+    await bench.run(async (handle) => {
+      expect(await handle.result()).toMatchObject({ size: 8 });
+    });
+    expect(open).toEqual([false, true, false]);
+    const after = bench.calls.slice(bench.calls.lastIndexOf('setSessionOpen'));
+    expect(after).toContain('settleObject');
+  });
+
+  it('takes nothing any more before the last look of one that is cancelled', async () => {
+    const bench = sessionBench({ mode: 'whole' });
+    await bench.run(async (handle) => {
+      await opened(handle);
+      await handle.signal(cancelSignal);
+      await failureOf(handle);
+    });
+    expect(bench.states().at(-1)).toBe('CANCELLED');
+    const { calls } = bench;
+    expect(calls.lastIndexOf('settleObject')).toBeGreaterThan(calls.indexOf('setSessionOpen'));
+    expect(calls).toContain('setSessionOpen');
+  });
+
   it('is complete, not cancelled, when the object was there already', async () => {
     const bench = sessionBench({ mode: 'whole' });
     let looks = 0;
