@@ -1,5 +1,8 @@
 /** Bodies that come only once, against each store on both servers: passed on as they come, or held where they cannot be. */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { once as nextEvent } from 'node:events';
 import { PassThrough, Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -100,6 +103,31 @@ function contract(config: StoreConfig, create: (config: StoreConfig) => ObjectSt
     expect((await bytesOf(await store.getObject(upload, live()))).equals(Buffer.concat(bodies))).toBe(true);
   });
 
+  it.each([0, 1, 5 * MiB + 3])(
+    'sends %i bytes without a checksum where there is to be none',
+    async (size) => {
+      const bytes = randomBytes(size);
+      const ref = at();
+      const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: false }, live())) };
+      let settled = '';
+      const body = once(bytes, { plain: true, settle: (crc) => (settled = crc) });
+      const { etag } = await store.uploadPart({ ...upload, partNumber: 1, body }, live());
+      expect(settled).toBe(crcOf(bytes));
+      const spoiled = once(bytes, {
+        plain: true,
+        settle: () => {
+          throw new RangeError('not these');
+        },
+      });
+      if (size > 0)
+        await expect(store.uploadPart({ ...upload, partNumber: 1, body: spoiled }, live())).rejects.toThrow(
+          'not these',
+        );
+      await store.completeMultipartUpload({ ...upload, parts: [{ partNumber: 1, etag }], size }, live());
+      expect((await bytesOf(await store.getObject(ref, live()))).equals(bytes)).toBe(true);
+    },
+  );
+
   it.each([
     ['ends too soon', (bytes: Buffer) => once(bytes.subarray(1), { length: bytes.length }), 'ChunkDamaged'],
     ['is too long', (bytes: Buffer) => once(bytes, { length: bytes.length - 1 }), 'ChunkDamaged'],
@@ -172,12 +200,73 @@ describe('the frames', () => {
   );
 });
 
-describe('a server without trailers', () => {
-  const config = (endpoint: string): StoreConfig => ({
-    ...{ endpoint, region: 'us-east-1', accessKeyId: 'a', secretAccessKey: 'b' },
-    ...{ maxConnections: 4, connectTimeoutMs: 2000, socketTimeoutMs: 5000 },
-  });
+const config = (endpoint: string): StoreConfig => ({
+  ...{ endpoint, region: 'us-east-1', accessKeyId: 'a', secretAccessKey: 'b' },
+  ...{ maxConnections: 4, connectTimeoutMs: 2000, socketTimeoutMs: 5000 },
+});
 
+describe('a part without a checksum', () => {
+  it.each([
+    ['sdk', 100_000],
+    ['production', 100_000],
+    ['production', 64 * MiB + 1],
+  ] as const)('says nothing of one: %s store, %i bytes', async (kind, size) => {
+    const said: string[] = [];
+    const sink = createServer((request, response) => {
+      said.push(...Object.keys(request.headers), String(request.headers['content-length']));
+      request.resume().on('end', () => response.setHeader('etag', '"e"').end());
+    });
+    await new Promise<void>((resolve) => sink.listen(0, '127.0.0.1', resolve));
+    const store = KINDS[kind](config(`http://127.0.0.1:${(sink.address() as AddressInfo).port}`));
+    try {
+      const bytes = randomBytes(size);
+      const body = once(bytes, { plain: true });
+      const upload = { bucket: 'plain', key: 'part', s3UploadId: 'u' };
+      await store.uploadPart({ ...upload, partNumber: 1, body }, live());
+      expect(said).toContain(String(bytes.length));
+      expect(said.filter((name) => /checksum|trailer|content-encoding/.test(name))).toEqual([]);
+    } finally {
+      store.close();
+      await new Promise((resolve) => sink.close(resolve));
+    }
+  });
+});
+
+/** A server that knows no aws-chunks: it keeps whatever comes. */
+async function startFrameKeeper() {
+  /** What was ever put at a key, and what parts hold. */
+  const [puts, parts] = [[] as Buffer[], new Map<string, number>()];
+  const server = createServer((request, response) => {
+    void bytesOf(request).then((bytes) => {
+      const url = new URL(request.url ?? '/', 'http://localhost');
+      const part = url.searchParams.get('partNumber');
+      if (part !== null) parts.set(part, bytes.length);
+      else if (request.method === 'PUT') puts.push(bytes);
+      const list = [...parts].map(
+        ([number, size]) =>
+          `<Part><PartNumber>${number}</PartNumber><ETag>"e"</ETag><Size>${size}</Size></Part>`,
+      );
+      const body =
+        request.method === 'POST'
+          ? '<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>'
+          : request.method === 'GET'
+            ? `<ListPartsResult>${list.join('')}<IsTruncated>false</IsTruncated></ListPartsResult>`
+            : '';
+      response.writeHead(request.method === 'DELETE' ? 204 : 200, { etag: '"e"' });
+      response.end(body);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await nextEvent(server, 'listening');
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const close = async (): Promise<void> => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  return { endpoint, puts, parts, close };
+}
+
+describe('a server without trailers', () => {
   it('gets whole bodies after it refused the first', async () => {
     const sink = await startNullSink();
     const proxy = await startFaultProxy(sink.endpoint);
@@ -198,6 +287,71 @@ describe('a server without trailers', () => {
       ).rejects.toMatchObject({
         code: 'NotSupported',
       });
+    } finally {
+      store.close();
+      await proxy.close();
+      await sink.close();
+    }
+  });
+
+  it('gets no object in frames, not even the first', async () => {
+    const keeper = await startFrameKeeper();
+    const store = createObjectStore(config(keeper.endpoint));
+    try {
+      const objects = [1000, 2 * MiB + 1, 3 * MiB].map((size) => randomBytes(size));
+      for (const bytes of objects)
+        await store.putObject({ bucket: 'trailers', key: 'object', body: once(bytes) }, live());
+      expect(keeper.puts.map((put, at) => put.equals(objects[at] as Buffer))).toEqual([true, true, true]);
+    } finally {
+      store.close();
+      await keeper.close();
+    }
+  });
+
+  it('is not what one is that refused for another reason', async () => {
+    const sink = await startNullSink();
+    const proxy = await startFaultProxy(sink.endpoint);
+    const store = createObjectStore(config(proxy.endpoint));
+    try {
+      proxy.fault({ op: 'UploadPart', times: 2 }, faults.status(301, 'PermanentRedirect'));
+      const ref = { bucket: 'trailers', key: 'part' };
+      const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: true }, live())) };
+      const bytes = randomBytes(MiB);
+      const send = () => store.uploadPart({ ...upload, partNumber: 1, body: once(bytes) }, live());
+      await expect(send()).rejects.toMatchObject({ code: 'S3Unavailable' });
+      await expect(send()).rejects.toMatchObject({ code: 'InvalidRequest' });
+      await send();
+      expect(proxy.log.map(({ op, bytes: sent }) => [op, sent]).slice(1)).toEqual([
+        ['UploadPart', framedLength(MiB)],
+        ['UploadPart', MiB],
+        ['UploadPart', framedLength(MiB)],
+      ]);
+    } finally {
+      store.close();
+      await proxy.close();
+      await sink.close();
+    }
+  });
+
+  it('is found out before a large object goes, by a part that is aborted', async () => {
+    const sink = await startNullSink();
+    const proxy = await startFaultProxy(sink.endpoint);
+    const store = createObjectStore(config(proxy.endpoint));
+    try {
+      const put = (size: number) =>
+        store.putObject({ bucket: 'trailers', key: 'object', body: once(randomBytes(size)) }, live());
+      await put(MiB);
+      await put(2 * MiB);
+      await put(MiB);
+      expect(proxy.log.map(({ op, bytes: sent }) => [op, sent])).toEqual([
+        ['PutObject', MiB],
+        ['CreateMultipartUpload', 0],
+        ['UploadPart', framedLength(1)],
+        ['AbortMultipartUpload', 0],
+        ['PutObject', framedLength(2 * MiB)],
+        ['PutObject', framedLength(MiB)],
+      ]);
+      expect(sink.uploads.size).toBe(0);
     } finally {
       store.close();
       await proxy.close();

@@ -1,11 +1,13 @@
 /** What a store does with bodies that come only once: passes them on as they come, or holds them where it cannot. */
+import { Readable } from 'node:stream';
+import { crc32 } from '@node-rs/crc32';
 import { LongshoreError } from '../../core/errors.js';
-import { MAX_BUFFERED_PART } from '../../core/limits.js';
+import { MAX_BUFFERED_PART, MiB } from '../../core/limits.js';
 import type { BufferPool } from '../buffers.js';
 import { crcToBase64, Intake, isOnce, noting } from './once.js';
-import { s3Name } from './s3-errors.js';
 import type { CallSite } from './s3-errors.js';
-import type { Body, ObjectStore, OnceBody } from './store.js';
+import type { Body, ObjectStore, OnceBody, PartAnswer, PutRequest } from './store.js';
+import { Trailers } from './trailers.js';
 
 /** Bytes that one store holds at once of bodies that it cannot pass on as they come. */
 export const ONCE_BUDGET = 2 * MAX_BUFFERED_PART;
@@ -25,79 +27,99 @@ export function buffering(store: ObjectStore, pool: BufferPool): ObjectStore {
  */
 export function passingOn(store: ObjectStore, pool: BufferPool, trusted: boolean): ObjectStore {
   const whole = buffering(store, pool);
-  const trailers = new Trailers(trusted);
+  const trailers = new Trailers(trusted ? 'unknown' : 'none');
+
+  const framedPart = async (request: UploadPartRequest, once: OnceBody, signal: AbortSignal) => {
+    const { body, sent } = noting(once);
+    const site: CallSite = { op: 'UploadPart', bucket: request.bucket, key: request.key };
+    const size = async (): Promise<number | undefined> => {
+      const [part] = await store.listParts({ ...request, after: request.partNumber - 1, max: 1 }, signal);
+      return part?.partNumber === request.partNumber ? part.size : undefined;
+    };
+    const call = (): Promise<PartAnswer> => store.uploadPart({ ...request, body }, signal);
+    return await trailers.part(site, body.length, call, { sent, size });
+  };
+
+  /** With a part of one byte, of an upload that is aborted: nothing at the key is touched. */
+  const prove = async (request: Provable, signal: AbortSignal): Promise<void> => {
+    const { bucket, key, encryption, customerKey } = request;
+    const at = { bucket, key, ...(customerKey === undefined ? {} : { customerKey }) };
+    const asked = { ...at, ...(encryption === undefined ? {} : { encryption }), checksum: true };
+    const part = { ...at, ...(await store.createMultipartUpload(asked, signal)), partNumber: 1 };
+    try {
+      const once = { length: PROBE.length, once: Readable.from([PROBE], { objectMode: false }) };
+      await framedPart({ ...part, body: once }, once, signal);
+    } catch (error) {
+      if (trailers.standing === 'unknown' || trailers.standing === 'shown') throw error;
+      const body = { body: PROBE, crc32: crcToBase64(crc32(PROBE)) };
+      if (trailers.standing === 'doubted') {
+        await trailers.without(() => store.uploadPart({ ...part, ...body }, signal));
+      }
+    } finally {
+      await store.abortMultipartUpload(part, AbortSignal.timeout(ABORT_MS));
+    }
+  };
+
+  /** An object that is there is not risked for finding out: what a server makes of frames is tried elsewhere. */
+  const mayFrame = async (
+    request: PutRequest,
+    { length }: OnceBody,
+    signal: AbortSignal,
+  ): Promise<boolean> => {
+    if (isOpen(trailers)) {
+      if (length <= HELD_UNPROVED) return false;
+      await prove(request, signal);
+    }
+    return trailers.standing === 'shown';
+  };
+
   return {
     ...store,
     async putObject(request, signal) {
-      if (!isOnce(request.body) || !trailers.taken) return await whole.putObject(request, signal);
-      const { body, sent } = noting(request.body);
+      const { body: once } = request;
+      if (!isOnce(once) || !(await mayFrame(request, once, signal))) {
+        return await whole.putObject(request, signal);
+      }
+      const { body, sent } = noting(once);
       const site: CallSite = { op: 'PutObject', bucket: request.bucket, key: request.key };
-      const answer = await trailers.watch(site, () => store.putObject({ ...request, body }, signal));
+      const answer = await store.putObject({ ...request, body }, signal);
       const size = async (): Promise<number | undefined> => (await store.headObject(request, signal))?.size;
       await trailers.demand(site, { sent: sent(), answered: answer.crc32, length: body.length }, size);
       return { ...answer, checksumAccepted: answer.crc32 !== undefined };
     },
     async uploadPart(request, signal) {
-      if (!isOnce(request.body) || !trailers.taken) return await whole.uploadPart(request, signal);
-      const { body, sent } = noting(request.body);
-      const site: CallSite = { op: 'UploadPart', bucket: request.bucket, key: request.key };
-      const answer = await trailers.watch(site, () => store.uploadPart({ ...request, body }, signal));
-      const size = async (): Promise<number | undefined> => {
-        const [part] = await store.listParts({ ...request, after: request.partNumber - 1, max: 1 }, signal);
-        return part?.partNumber === request.partNumber ? part.size : undefined;
-      };
-      await trailers.demand(site, { sent: sent(), answered: answer.crc32, length: body.length }, size);
-      return answer;
+      const { body } = request;
+      if (!isOnce(body) || !trusted) return await whole.uploadPart(request, signal);
+      if (body.plain === true) return await (mustStream(body) ? store : whole).uploadPart(request, signal);
+      if (trailers.standing === 'doubted') {
+        if (!mustStream(body)) return await trailers.without(() => whole.uploadPart(request, signal));
+        await prove(request, signal);
+      }
+      if (trailers.standing === 'none') return await whole.uploadPart(request, signal);
+      return await framedPart(request, body, signal);
     },
   };
 }
 
-/** What is known of a server's way with trailers. */
-class Trailers {
-  #shown = false;
+type UploadPartRequest = Parameters<ObjectStore['uploadPart']>[0];
+type Provable = Pick<PutRequest, 'bucket' | 'key' | 'encryption' | 'customerKey'>;
 
-  constructor(public taken: boolean) {}
+const PROBE = Buffer.from('?');
+const ABORT_MS = 30_000;
+/** So few bytes are held rather than that it is found out whether they need to be. */
+const HELD_UNPROVED = MiB;
 
-  /** A server that refuses the first of them refuses all. */
-  async watch<T>(site: CallSite, call: () => Promise<T>): Promise<T> {
-    try {
-      const answer = await call();
-      this.#shown = true;
-      return answer;
-    } catch (error) {
-      const refused = error instanceof LongshoreError && REFUSALS.has(error.code);
-      if (this.#shown || !refused) throw error;
-      throw this.#giveUp(site, 'the server takes no checksum after a body', error);
-    }
-  }
-
-  /** A server that names no checksum may have kept the frames with the bytes: the size tells. */
-  async demand(
-    site: CallSite,
-    { sent, answered, length }: { sent: string | undefined; answered: string | undefined; length: number },
-    size: () => Promise<number | undefined>,
-  ): Promise<void> {
-    if (answered !== undefined && answered === sent) return;
-    if (answered !== undefined) {
-      const message = `${site.op} ${s3Name(site)}: CRC32 ${sent} was sent, the server names ${answered}`;
-      throw new LongshoreError('BadDigest', message, { op: site.op, key: s3Name(site) });
-    }
-    const there = await size();
-    if (there !== length) throw this.#giveUp(site, `${length} bytes were sent, the server has ${there}`);
-  }
-
-  #giveUp(site: CallSite, why: string, cause?: unknown): LongshoreError {
-    this.taken = false;
-    return new LongshoreError('S3Unavailable', `${site.op} ${s3Name(site)}: ${why}`, {
-      op: site.op,
-      key: s3Name(site),
-      cause,
-      hint: 'Send it again: from now on bodies are held until they are whole.',
-    });
-  }
+function isOpen({ standing }: Trailers): boolean {
+  return standing === 'unknown' || standing === 'doubted';
 }
 
-const REFUSALS: ReadonlySet<string> = new Set(['NotSupported', 'InvalidRequest']);
+/**
+ * Without a trailer versitygw takes what broke off for the part, so such bodies are held as long as they fit. One that does
+ * not is passed on: a part that it leaves is not the one in the catalog, and is asked for again.
+ */
+function mustStream({ length }: OnceBody): boolean {
+  return length > MAX_BUFFERED_PART;
+}
 
 async function held<T extends { body: Body; crc32?: string }, A>(
   request: T,
@@ -108,7 +130,7 @@ async function held<T extends { body: Body; crc32?: string }, A>(
   if (!isOnce(request.body)) return await send(request);
   const { buffer, crc32 } = await collect(request.body, pool, signal);
   try {
-    return await send({ ...request, body: buffer, crc32 });
+    return await send({ ...request, body: buffer, ...(request.body.plain === true ? {} : { crc32 }) });
   } finally {
     pool.release(buffer);
   }

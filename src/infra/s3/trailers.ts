@@ -1,0 +1,78 @@
+/** What is known of a server's way with checksums that follow a body, and what is concluded from its answers. */
+import { LongshoreError } from '../../core/errors.js';
+import { s3Name } from './s3-errors.js';
+import type { CallSite } from './s3-errors.js';
+
+/**
+ * `unknown` until a part has shown it. `doubted` after a refusal, which may have had another reason. `none`: the same
+ * without a trailer was taken, or the frames were kept with the bytes.
+ */
+type Standing = 'unknown' | 'doubted' | 'shown' | 'none';
+
+export class Trailers {
+  constructor(public standing: Standing) {}
+
+  /** A part on its way with a trailer, which proves that they are taken, or raises doubts. */
+  async part<T>(
+    site: CallSite,
+    length: number,
+    call: () => Promise<T & { crc32?: string }>,
+    after: { sent: () => string | undefined; size: () => Promise<number | undefined> },
+  ): Promise<T & { crc32?: string }> {
+    let answer: T & { crc32?: string };
+    try {
+      answer = await call();
+    } catch (error) {
+      if (this.standing === 'shown' || !isRefusal(error)) throw error;
+      if (this.standing === 'unknown') this.standing = 'doubted';
+      throw sendAgain(site, 'the server refuses a checksum after a body, or more than that', error);
+    }
+    await this.demand(site, { sent: after.sent(), answered: answer.crc32, length }, after.size);
+    this.standing = 'shown';
+    return answer;
+  }
+
+  /** The same without a trailer: only where that is taken the trailer was what was refused. */
+  async without<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      const answer = await call();
+      if (this.standing === 'doubted') this.standing = 'none';
+      return answer;
+    } catch (error) {
+      if (this.standing === 'doubted' && isRefusal(error)) this.standing = 'unknown';
+      throw error;
+    }
+  }
+
+  /** A server that names no checksum, or another, may have kept the frames with the bytes: the size tells. */
+  async demand(
+    site: CallSite,
+    { sent, answered, length }: { sent: string | undefined; answered: string | undefined; length: number },
+    size: () => Promise<number | undefined>,
+  ): Promise<void> {
+    if (answered !== undefined && answered === sent) return;
+    const there = await size();
+    if (there !== length) {
+      this.standing = 'none';
+      throw sendAgain(site, `${length} bytes were sent, the server has ${there}`);
+    }
+    if (answered === undefined) return;
+    const message = `${site.op} ${s3Name(site)}: CRC32 ${sent} was sent, the server names ${answered}`;
+    throw new LongshoreError('BadDigest', message, { op: site.op, key: s3Name(site) });
+  }
+}
+
+const REFUSALS: ReadonlySet<string> = new Set(['NotSupported', 'InvalidRequest']);
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof LongshoreError && REFUSALS.has(error.code);
+}
+
+function sendAgain(site: CallSite, why: string, cause?: unknown): LongshoreError {
+  return new LongshoreError('S3Unavailable', `${site.op} ${s3Name(site)}: ${why}`, {
+    op: site.op,
+    key: s3Name(site),
+    cause,
+    hint: 'Send it again: then it is held until it is whole.',
+  });
+}
