@@ -59,6 +59,8 @@ CREATE TABLE sessions (
   open           boolean NOT NULL,
   begun          boolean NOT NULL DEFAULT false,
   encryption     jsonb,
+  -- False: its multipart upload began without checksums, and parts bring none.
+  checksums      boolean NOT NULL DEFAULT true,
   api_key        text,
   -- The client's last sign of life, not kept to the second.
   touched_at     timestamptz(3) NOT NULL DEFAULT now(),

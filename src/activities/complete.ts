@@ -14,7 +14,7 @@ import {
 import type { Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
 import type { KeysOf, UploadKeys } from './keyed.js';
-import { headIfAllowed, settle } from './objects.js';
+import { headIfAllowed, holderAt, isOwnPlace, replacedMeanwhile, sameHolder, settle } from './objects.js';
 
 interface CompleteDeps {
   store: ObjectStore;
@@ -43,9 +43,10 @@ export function createComplete({
       const earlier = repeated ? await find() : null;
       if (earlier !== null) return checked(earlier, crc32, input.size);
       await checkSource(sources, input, keys, attempt.signal);
+      const ifMatch = await heldBy(plain, input, keys, attempt.signal);
       attempt.fence();
       try {
-        const answer = await store.completeMultipartUpload(request, attempt.signal);
+        const answer = await store.completeMultipartUpload({ ...request, ...ifMatch }, attempt.signal);
         if (repeated) await confirm(store, input, attempt.signal);
         return {
           etag: answer.etag,
@@ -59,8 +60,9 @@ export function createComplete({
       } catch (error) {
         if (!(error instanceof LongshoreError) || !AMBIGUOUS.has(error.code)) throw error;
         const found = await find();
-        if (found === null) throw error;
-        return checked(found, crc32, input.size);
+        if (found !== null) return checked(found, crc32, input.size);
+        const replaced = ifMatch.ifMatch !== undefined && error.code === 'PreconditionFailed';
+        throw replaced ? replacedMeanwhile('CompleteMultipartUpload', upload.destination, error) : error;
       }
     });
 }
@@ -99,6 +101,25 @@ async function checkSource(
   } finally {
     await source.close();
   }
+}
+
+/**
+ * What the key must still hold where the object is made anew at its own key: its source, or what was there when we began with
+ * an earlier version of it. Not every server looks at the condition, so that is looked at here once more.
+ */
+async function heldBy(
+  store: ObjectStore,
+  { upload, inspection, created }: CompleteInput,
+  keys: UploadKeys,
+  signal: AbortSignal,
+): Promise<{ ifMatch?: string }> {
+  const { source, options } = inspection;
+  if (!isOwnPlace(upload, source) || options.ifNoneMatch !== undefined) return {};
+  if (source.versionId === undefined) return { ifMatch: source.etag };
+  const { before } = created;
+  if (!sameHolder(before, await holderAt(store, upload.destination, keys, signal), false))
+    throw replacedMeanwhile('CompleteMultipartUpload', upload.destination);
+  return typeof before === 'string' ? {} : { ifMatch: before.etag };
 }
 
 /** Our own ETags and checksums: they are what we vouch for. */

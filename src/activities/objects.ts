@@ -1,7 +1,7 @@
 /** What is at a key, and whose it is. */
 import { LongshoreError } from '../core/errors.js';
 import type { Destination, UploadObjectInput } from '../core/uploads.js';
-import type { Inspection, KeyHolder, StoredObject, TruthToken } from '../core/upload-steps.js';
+import type { Inspection, KeyHolder, PinnedSource, StoredObject, TruthToken } from '../core/upload-steps.js';
 import { withKey } from '../infra/s3/customer-keys.js';
 import {
   carriesToken,
@@ -71,6 +71,26 @@ export function describeHolder(holder: KeyHolder): string {
   if (holder === 'absent') return 'nothing';
   if (holder === 'unknown') return 'what we may not look at';
   return `another object (ETag ${holder.etag}, of ${holder.lastModified})`;
+}
+
+/** Source and destination are one key: an object that is made anew there must not replace what was written meanwhile. */
+export function isOwnPlace(
+  { destination }: Pick<UploadObjectInput, 'destination'>,
+  source: PinnedSource,
+): source is Extract<PinnedSource, { kind: 'object' }> {
+  const { bucket, key } = destination;
+  return source.kind === 'object' && source.serverSide && source.bucket === bucket && source.key === key;
+}
+
+/** Another object was written to the key. */
+export function replacedMeanwhile(op: string, { bucket, key }: Destination, cause?: unknown): LongshoreError {
+  const message = `another object was written to s3://${bucket}/${key} meanwhile`;
+  return new LongshoreError('SourceChanged', message, {
+    op,
+    key: `s3://${bucket}/${key}`,
+    cause,
+    hint: 'Nothing was replaced. Look at what is there now, and ask again if it is still wanted.',
+  });
 }
 
 /** The object at the key if it carries our token and is whole; null otherwise, also where we may not look. */

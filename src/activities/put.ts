@@ -9,7 +9,7 @@ import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
 import type { UploadKeys } from './keyed.js';
-import { attributesOf, settle } from './objects.js';
+import { attributesOf, isOwnPlace, settle } from './objects.js';
 import type { PartsDeps } from './parts.js';
 
 interface Sent {
@@ -71,12 +71,14 @@ async function copyWhole(
     ...(versionId === undefined ? {} : { versionId }),
     ...(keys.source === undefined ? {} : { customerKey: keys.source }),
   };
+  const renewed = isOwnPlace(upload, source) && versionId === undefined && options.ifNoneMatch === undefined;
   await attempt.confirm();
   const request = {
     ...upload.destination,
     ...attributesOf(inspection, tokenMetadata(token)),
     source: from,
     ...(options.ifNoneMatch === undefined ? {} : { ifNoneMatch: options.ifNoneMatch }),
+    ...(renewed ? { ifMatch: etag } : {}),
   };
   const answer = await store.copyObject(request, attempt.signal);
   return { answer, crc32: source.crc32 ?? undefined, bytesSent: 0 };

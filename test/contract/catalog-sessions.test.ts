@@ -1,6 +1,7 @@
 /** Sessions, their parts and their nodes in the catalog: who may write, and what an end leaves. */
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { mustBeIdle } from '../../src/client/idle-node.js';
 import type { UploadReport } from '../../src/core/uploads.js';
 import { migrate } from '../../src/infra/catalog/migrations.js';
 import { getNode, listNodes } from '../../src/infra/catalog/nodes.js';
@@ -91,12 +92,25 @@ const result = {
 
 describe('opening', () => {
   test('says what is taken, and repeating it changes nothing', async () => {
-    const one = opening({ encryption: { type: 'SSE_KMS', kmsKeyId: 'key' }, expectedSize: 25, apiKey: 'ak' });
+    const one = opening({
+      encryption: { type: 'SSE_KMS', kmsKeyId: 'key' },
+      expectedSize: 25,
+      apiKey: 'ak',
+      checksums: false,
+    });
     expect(await openSession(db.pool, one)).toEqual({ generation: 1 });
     expect(await row()).toMatchObject({
       ...{ name: 'a\uFFFD.bin', contentType: 'a/b', metadata: { one: 'two' }, bucket: 'b', key: 'k/s' },
       ...{ mode: 'chunks', chunkSize: 10, expectedSize: 25, s3UploadId: one.s3UploadId, generation: 1 },
-      ...{ nonce: one.token.nonce, open: true, begun: false, ttlMs: 60_000, endedAt: null, apiKey: 'ak' },
+      ...{
+        nonce: one.token.nonce,
+        checksums: false,
+        open: true,
+        begun: false,
+        ttlMs: 60_000,
+        endedAt: null,
+        apiKey: 'ak',
+      },
       ...{ encryption: { type: 'SSE_KMS', kmsKeyId: 'key' }, state: 'PENDING', failure: null, size: null },
     });
     const { touchedAt, expiresAt } = await row();
@@ -354,6 +368,30 @@ describe('the end', () => {
     });
     const { rows } = await db.pool.query(`SELECT FROM session_parts UNION ALL SELECT FROM session_tails`);
     expect(rows).toHaveLength(0);
+  });
+
+  test('completed says where the object is, whatever the node was told meanwhile', async () => {
+    await open();
+    await report({ state: 'FAILED' });
+    await open({ id: 't', source: { ...opening().source, nodeId: 's' } });
+    await open({
+      id: 'u',
+      source: { ...opening().source, nodeId: 's' },
+      destination: { bucket: 'c', key: 'l' },
+    });
+    expect(await getNode(db.pool, 's')).toMatchObject({ bucket: 'c', key: 'l' });
+    await report({ id: 't', state: 'COMPLETED', result });
+    expect(await getNode(db.pool, 's')).toMatchObject({ uploadId: 't', bucket: 'b', key: 'k/t' });
+  });
+
+  test('of the last session leaves the node idle', async () => {
+    await open();
+    await expect(mustBeIdle(db.pool, { nodeId: 's' }, 'rotate')).rejects.toMatchObject({ code: 'Conflict' });
+    await mustBeIdle(db.pool, { nodeId: 'another' }, 'rotate');
+    await report({ state: 'COMPLETED', result });
+    await mustBeIdle(db.pool, { nodeId: 's' }, 'rotate');
+    await open({ id: 't', source: { ...opening().source, nodeId: 's' }, destination: result });
+    await expect(mustBeIdle(db.pool, { nodeId: 's' }, 'rollback')).rejects.toMatchObject({ key: 's' });
   });
 
   test.each([

@@ -129,7 +129,11 @@ describe.skipIf(isSkipped('minio'))('on MinIO behind TLS', () => {
         const part = await rekeyed.uploadPartCopy({ ...second, partNumber, source, offset, length }, signal);
         moved.push({ partNumber, ...part });
       }
-      await rekeyed.completeMultipartUpload({ ...second, parts: moved, size }, signal);
+      const completion = { ...second, parts: moved, size };
+      await expect(
+        rekeyed.completeMultipartUpload({ ...completion, ifMatch: `"${'0'.repeat(32)}"` }, signal),
+      ).rejects.toMatchObject({ code: 'PreconditionFailed' });
+      await rekeyed.completeMultipartUpload({ ...completion, ifMatch: source.ifMatch }, signal);
       for (const key of ['copied', 'large']) {
         const bytes = await bytesOf(await rekeyed.getObject({ bucket, key }, signal));
         expect(sha256(bytes), key).toBe(sha256(Buffer.concat(parts)));

@@ -352,6 +352,33 @@ function contract(server: string, config: StoreConfig, create: (config: StoreCon
       expect((await bytesOf(await store.getObject(at(key), live()))).toString()).toBe('mine');
     });
 
+    it('completes only over the object that is named, with if-match', async () => {
+      const key = randomUUID();
+      const { etag: before } = await put(key, Buffer.from('before'));
+      const upload = await begin(key);
+      const request = { ...(await completing(upload, [Buffer.from('made of it')])), ifMatch: before };
+      await put(key, Buffer.from('newer'));
+      await expect(store.completeMultipartUpload(request, live())).rejects.toMatchObject({
+        code: 'PreconditionFailed',
+      });
+      expect((await bytesOf(await store.getObject(at(key), live()))).toString()).toBe('newer');
+      const { etag: ifMatch } = await put(key, Buffer.from('before'));
+      await store.completeMultipartUpload({ ...request, ifMatch }, live());
+      expect((await bytesOf(await store.getObject(at(key), live()))).toString()).toBe('made of it');
+    });
+
+    it('copies an object onto itself while it is the one that is named', async () => {
+      const key = randomUUID();
+      const { etag } = await put(key, Buffer.from('as it was'));
+      const request = { ...at(key), metadata: { again: 'yes' }, ifMatch: etag };
+      await store.copyObject({ ...request, source: { ...at(key), ifMatch: etag } }, live());
+      expect(await store.headObject(at(key), live())).toMatchObject({ metadata: { again: 'yes' } });
+      await put(key, Buffer.from('newer'));
+      const late = store.copyObject({ ...request, source: { ...at(key), ifMatch: etag } }, live());
+      await expect(late).rejects.toMatchObject({ code: 'SourceChanged' });
+      expect((await bytesOf(await store.getObject(at(key), live()))).toString()).toBe('newer');
+    });
+
     it('asks for a fresh upload when a part is not there', async () => {
       const upload = await begin();
       const { parts, ...request } = await completing(upload, [Buffer.alloc(5 * MiB, 'there')]);

@@ -6,6 +6,7 @@ import { HeadObjectCommand, ListPartsCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { MiB } from '../../src/core/limits.js';
 import { addApiKey } from '../../src/infra/catalog/api-keys.js';
+import { getNode } from '../../src/infra/catalog/nodes.js';
 import { getSession } from '../../src/infra/catalog/sessions.js';
 import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
 import { type Answer, type Json, type TestApi } from '../helpers/api.js';
@@ -497,6 +498,16 @@ describe('who may', () => {
     const path = `/api/v1/sessions/${String(body['upload_id'])}`;
     expect((await scene.api.get(path, mine)).status).toBe(200);
     expect((await scene.api.get(path, theirs)).status).toBe(404);
+    // The id of somebody else's node is not theirs to begin with, nor its key theirs to move.
+    const node = 'taken-node';
+    const row = [node, 'x', scene.bucket.name, 'mine/node'];
+    await db.query({
+      text: `INSERT INTO nodes (node_id, name, bucket, key, status) VALUES ($1, $2, $3, $4, 'FAILED')`,
+      values: row,
+    });
+    const moved = { ...ask, upload_id: node, key: 'theirs/x' };
+    expect(await scene.api.send('POST', '/api/v1/sessions/', moved, theirs)).toMatchObject({ status: 403 });
+    expect(await getNode(db, node)).toMatchObject({ key: 'mine/node', status: 'FAILED' });
     expect((await scene.api.get('/api/v1/sessions/', theirs)).body['sessions']).toEqual([]);
     expect((await putChunk(scene.api, String(body['upload_id']), 0, Buffer.from('x'), theirs)).status).toBe(
       404,

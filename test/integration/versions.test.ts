@@ -122,6 +122,13 @@ describe.each(['versitygw', 'minio'] as const)('versions on %s', (server) => {
       await versioned(bucket);
       const first = await send(scene, randomBytes(MiB), { connector_id: 'meters' });
       await send(scene, randomBytes(MiB), { node_id: first.node });
+      const next = await scene.begin({ name: 'again', node_id: first.node, expected_size: 10 });
+      const ask = { version_id: first.versionId };
+      expect(await api.send('POST', `/api/v1/nodes/${first.node}/rollback`, ask)).toMatchObject({
+        ...{ status: 409, body: { code: 'Conflict' } },
+      });
+      await api.send('POST', `/api/v1/sessions/${String(next['upload_id'])}/cancel`);
+      await scene.ends(String(next['upload_id']), 'CANCELLED');
       rig.proxy.fault({ op: 'CopyObject', bucket: bucket.name, times: 1 }, faults.dropReply());
       const upload = `back-${first.node}`;
       expect(await rollBack(api, first.node, first.versionId, upload)).toBe(upload);

@@ -6,6 +6,10 @@ import { BodyDigest, checksOf } from '../../src/api/sessions/checks.js';
 import { Gate } from '../../src/api/sessions/gate.js';
 import { Lanes } from '../../src/api/sessions/lanes.js';
 import { gapsOf, incompleteBy, rangesOf } from '../../src/api/sessions/missing.js';
+import { keyLifeMs } from '../../src/api/sessions/rules.js';
+import { Signs } from '../../src/api/sessions/signs.js';
+import { MAX_PARKED_MS } from '../../src/core/limits.js';
+import type { SessionRow } from '../../src/infra/catalog/sessions.js';
 import type { SessionPart } from '../../src/infra/catalog/session-parts.js';
 import { loadConfig } from '../../src/infra/config.js';
 
@@ -142,6 +146,20 @@ describe('who goes first', () => {
     await expect(other).resolves.toBe('other');
     await newer;
     expect(said).toEqual(['older ended', 'newer began']);
+  });
+});
+
+describe('a customer’s key', () => {
+  it('outlives what the upload may be parked, however short its session', async () => {
+    const lives: number[] = [];
+    const row = { id: 's', ttlMs: 60_000, encryption: { type: 'SSE_C', keyRef: 'ref', keyMd5: 'md5' } };
+    const deps = {
+      db: { query: () => Promise.resolve({ rows: [], rowCount: 1 }) },
+      keys: { extend: (_ref: string, ttlMs: number) => Promise.resolve(void lives.push(ttlMs)) },
+    };
+    await new Signs(deps as unknown as ConstructorParameters<typeof Signs>[0]).touch(row as SessionRow);
+    expect(lives).toEqual([2 * MAX_PARKED_MS]);
+    expect(keyLifeMs(MAX_PARKED_MS + 1)).toBe(2 * MAX_PARKED_MS + 2);
   });
 });
 

@@ -1,6 +1,7 @@
 /** Nodes: looked at, listed, with their versions, and back to one of them. */
 import type { FastifyRequest } from 'fastify';
 import type * as z from 'zod';
+import { mustBeIdle } from '../../client/idle-node.js';
 import { AlreadyCompleted } from '../../client/longshore-client.js';
 import { checkRollback, rollbackUpload, type Rollback } from '../../client/rollback.js';
 import { LongshoreError } from '../../core/errors.js';
@@ -117,7 +118,10 @@ function rollbackRoute(app: Routes, deps: ApiDeps): void {
       const versionId = body.version_id;
       const id = body.upload_id ?? derivedId(request);
       // The same request again finds the node where it brought it.
-      if (node.uploadId !== id || id === undefined) checkRollback(node, versionId);
+      if (node.uploadId !== id || id === undefined) {
+        checkRollback(node, versionId);
+        await mustBeIdle(deps.db, node, 'rollback');
+      }
       await mustExist(deps, node, versionId);
       const upload = await start(deps, { id, node, versionId, apiKey: request.apiKey?.id });
       reply.header('location', `/api/v1/objects/${upload}`);

@@ -1,6 +1,7 @@
 /** Nodes under other keys. */
 import { uuidv7 } from 'uuidv7';
 import { checkRotation, rotationUpload } from '../../client/rotation.js';
+import { mustBeIdle } from '../../client/idle-node.js';
 import { AlreadyCompleted } from '../../client/longshore-client.js';
 import { LongshoreError } from '../../core/errors.js';
 import { MAX_PARKED_MS } from '../../core/limits.js';
@@ -45,8 +46,12 @@ export function rotationRoutes(app: Routes, deps: ApiDeps): void {
       const from = body.old_key && keyOf(body.old_key);
       const to = askedOf(body.encryption);
       if (from !== undefined || 'key' in to) mustBeTrusted(callerOf(request).trusted, 'rotate');
-      checkRotation(node, { from: from?.md5, to: 'key' in to ? to.key.md5 : undefined });
       const id = body.upload_id ?? derivedId(request) ?? uuidv7();
+      // The same request again finds the node where it brought it.
+      if (node.uploadId !== id) {
+        checkRotation(node, { from: from?.md5, to: 'key' in to ? to.key.md5 : undefined });
+        await mustBeIdle(deps.db, node, 'rotate');
+      }
       await start(deps, { id, node, from, to, apiKey: request.apiKey?.id });
       reply.header('location', `/api/v1/objects/${id}`);
       return { upload_id: id, node_id: node.nodeId, status: 'created' as const };

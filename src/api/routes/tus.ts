@@ -7,6 +7,8 @@ import { MiB } from '../../core/limits.js';
 import { createBufferPool } from '../../infra/buffers.js';
 import type { ApiDeps } from '../deps.js';
 import { callerOf } from '../sessions/caller.js';
+import { mustGrant } from '../sessions/rules.js';
+import type { Caller } from '../sessions/service.js';
 import { ALGORITHMS, parseChecksum } from '../tus/checksum.js';
 import { concatenate, parseConcat, type ConcatDeps } from '../tus/concat.js';
 import { answerTusProblem, asTusError, refusal, TusError } from '../tus/errors.js';
@@ -113,8 +115,10 @@ async function throughLibrary(
     checksum: checksum === undefined ? undefined : parseChecksum(checksum),
     idleMs: tus.idleMs,
   });
+  const caller = callerOf(request);
+  await mayAsk(tus, caller, { id: (request.params as { id?: string }).id, method });
   const uploads = new SessionUploads(tus, {
-    caller: callerOf(request),
+    caller,
     method,
     metadata: headerOf(request, 'upload-metadata'),
     partial,
@@ -147,6 +151,17 @@ async function throughLibrary(
     .code(response.status)
     .headers(headersOf(response, uploads, method))
     .send();
+}
+
+/** Before the lock, which tells whoever has it to leave. Throws NotFound, NotGranted. */
+async function mayAsk(
+  { sessions }: Pick<ConcatDeps, 'sessions'>,
+  caller: Caller,
+  { id, method }: { id: string | undefined; method: string },
+): Promise<void> {
+  if (id === undefined || !OVERRIDES.includes(method)) return;
+  const row = await sessions.find(caller, id);
+  if (method !== 'HEAD') mustGrant(caller, row);
 }
 
 function purposeOf(method: string): Purpose {

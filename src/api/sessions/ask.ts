@@ -29,6 +29,12 @@ export async function nodeOf(
   return node;
 }
 
+/** A session that names no node makes the node of its own id, which may be there already, and somebody else's. */
+export async function mayTake(db: Queryable, caller: Caller, id: string): Promise<void> {
+  const node = await getNode(db, id);
+  if (node !== undefined) mustGrant(caller, node);
+}
+
 /** What is advised for an object of this size. Throws PlanImpossible. */
 export function adviceFor(
   { upload, sessions, serverProfile }: Pick<Config, 'upload' | 'sessions' | 'serverProfile'>,
@@ -38,7 +44,7 @@ export function adviceFor(
   return adviseChunks(size, chunkSize, Math.max(upload.expectedMax, chunkSize), serverProfile);
 }
 
-/** `sealed`: where the customer's key is kept, if there is one. Throws InvalidInput, Conflict, PlanImpossible. */
+/** `sealed`: where the customer's key is kept, if there is one. Throws InvalidInput, Contradictory, Conflict, PlanImpossible. */
 export function uploadOf(
   ask: SessionAsk & { id: string },
   {
@@ -52,9 +58,8 @@ export function uploadOf(
   const advice = adviceFor(config, ask.size ?? null, ask.chunkSize);
   const ttlMs = ask.ttlMs ?? sessions.ttlMs;
   if (ttlMs > sessions.maxTtlMs) {
-    throw invalid(
-      `a session lives ${sessions.maxTtlMs / 1000} s at most without a sign, not ${ttlMs / 1000} s`,
-    );
+    const message = `a session lives ${sessions.maxTtlMs / 1000} s at most without a sign, not ${ttlMs / 1000} s`;
+    throw new LongshoreError('Contradictory', message, { op: 'request' });
   }
   const connectorId = ask.connectorId ?? node?.connectorId ?? undefined;
   if (connectorId !== undefined && !CONNECTOR.test(connectorId)) {

@@ -1,7 +1,7 @@
 /** What a session lets be done to it, and by whom. */
 import { LongshoreError } from '../../core/errors.js';
 import { describeTarget, isGranted, type GrantTarget } from '../../core/grants.js';
-import { MAX_PARTS } from '../../core/limits.js';
+import { MAX_PARKED_MS, MAX_PARTS } from '../../core/limits.js';
 import { chunkCount, chunkLength } from '../../core/sessions.js';
 import { isTerminal } from '../../core/states.js';
 import type { UploadResult } from '../../core/uploads.js';
@@ -31,6 +31,14 @@ export function mustTake(row: SessionRow): void {
     key: row.id,
     hint: 'Look at the session: should chunks be missing, it takes them again.',
   });
+}
+
+/**
+ * How long a customer's key is kept after the client's last sign, ms: the session needs it, and once it is being completed
+ * the upload may be parked longer than any session lives.
+ */
+export function keyLifeMs(ttlMs: number): number {
+  return 2 * Math.max(ttlMs, MAX_PARKED_MS);
 }
 
 /** How a session ended that did not complete, or that completed while more was to come. */

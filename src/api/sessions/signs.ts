@@ -4,6 +4,7 @@ import { markBegun, touchSession, type SessionRow } from '../../infra/catalog/se
 import type { Pool } from '../../infra/catalog/pool.js';
 import type { KeyStore } from '../../infra/keys/index.js';
 import type { TemporalLink } from '../temporal-link.js';
+import { keyLifeMs } from './rules.js';
 
 const TOUCH_MS = 30_000;
 /** Sessions that are remembered; those beyond are told once more. */
@@ -31,7 +32,7 @@ export class Signs {
     try {
       await touchSession(this.deps.db, id);
       // Its key is needed for as long as it lives, also where no byte passes through us.
-      if (encryption?.type === 'SSE_C') await this.deps.keys.extend(encryption.keyRef, 2 * ttlMs);
+      if (encryption?.type === 'SSE_C') await this.deps.keys.extend(encryption.keyRef, keyLifeMs(ttlMs));
     } catch (error) {
       if (this.#touched.get(id) === now) this.#touched.delete(id);
       throw error;

@@ -39,6 +39,16 @@ export async function getNode(db: Queryable, nodeId: string): Promise<NodeRow | 
   return rows[0] === undefined ? undefined : toRow(rows[0]);
 }
 
+/** A session that has not ended and makes a version of the node. */
+export async function openSessionOf(db: Queryable, nodeId: string): Promise<string | undefined> {
+  const { rows } = await query<{ id: string }>(db, 'openSessionOf', {
+    name: 'open-session-of',
+    text: 'SELECT id FROM sessions WHERE node_id = $1 AND ended_at IS NULL LIMIT 1',
+    values: [nodeId],
+  });
+  return rows[0]?.id;
+}
+
 export interface ListNodes {
   status?: NodeState | undefined;
   connectorId?: string | undefined;

@@ -18,11 +18,12 @@ export async function endSession(tx: PoolClient, report: UploadReport): Promise<
   await forgetParts(tx, report.id);
 }
 
+/** Where the object is the session knows: a node without one may have been given another key meanwhile. */
 async function activateNode(tx: PoolClient, nodeId: string, { id, result }: UploadReport): Promise<void> {
   await query(tx, 'endSession', {
     name: 'activate-node',
     text: `UPDATE nodes AS n SET status = 'ACTIVE', upload_id = s.id, name = s.name, content_type = s.content_type,
-             s3_etag = $3, size = $4, version_id = $5, checksum = $6, encryption_type = s.encryption ->> 'type',
+             bucket = s.bucket, key = s.key, s3_etag = $3, size = $4, version_id = $5, checksum = $6, encryption_type = s.encryption ->> 'type',
              kms_key_id = s.encryption ->> 'kmsKeyId', customer_key_md5 = s.encryption ->> 'keyMd5', updated_at = now()
             FROM sessions s WHERE s.id = $2 AND n.node_id = $1`,
     values: [

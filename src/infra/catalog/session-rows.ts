@@ -30,6 +30,8 @@ export interface SessionRow {
   open: boolean;
   begun: boolean;
   encryption: Encryption | null;
+  /** False: its multipart upload began without checksums, and parts bring none. */
+  checksums: boolean;
   apiKey: string | null;
   touchedAt: string;
   /** Without another sign of its client it ends then. */
@@ -142,6 +144,7 @@ function toRow(raw: RawRow): SessionRow {
     open: raw['open'] === true,
     begun: raw['begun'] === true,
     encryption: raw['encryption'] as Encryption | null,
+    checksums: raw['checksums'] === true,
     apiKey: maybe('api_key'),
     touchedAt: time('touched_at'),
     expiresAt: time('expires_at'),

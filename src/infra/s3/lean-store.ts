@@ -13,7 +13,15 @@ import type { CredentialSource } from './credentials.js';
 import { keyHeaders } from './customer-keys.js';
 import { createLeanHttp } from './lean-http.js';
 import type { LeanAnswer } from './lean-http.js';
-import { framed, framedLength, isOnce, TRAILING_PAYLOAD, trailingHeaders } from './once.js';
+import {
+  framed,
+  framedLength,
+  isFramed,
+  isOnce,
+  TRAILING_PAYLOAD,
+  trailingHeaders,
+  unframed,
+} from './once.js';
 import { ONCE_BUDGET, passingOn } from './once-store.js';
 import { explainingResets } from './resets.js';
 import { answerError, networkError, readErrorDocument, s3Name } from './s3-errors.js';
@@ -126,14 +134,14 @@ function createWire(config: StoreConfig, credentials: CredentialSource): Wire {
   const once = async (call: Call, signal: AbortSignal, forceRefresh: boolean): Promise<LeanAnswer> => {
     const { origin, host, path } = addressing.of(call);
     const keys = await credentials(forceRefresh ? { forceRefresh } : {});
-    const { payloadHash, length, framing } = isOnce(call.body)
+    const { payloadHash, length, framing } = isFramed(call.body)
       ? {
           payloadHash: TRAILING_PAYLOAD,
           length: framedLength(call.body.length),
           framing: trailingHeaders(call.body.length),
         }
       : {
-          payloadHash: addressing.trusted ? UNSIGNED_PAYLOAD : await hashBody(call.body),
+          payloadHash: addressing.trusted || isOnce(call.body) ? UNSIGNED_PAYLOAD : await hashBody(call.body),
           length: call.body.length,
           framing: {},
         };
@@ -191,11 +199,7 @@ async function exchange(
   signal: AbortSignal,
 ): Promise<LeanAnswer> {
   let broken: Error | undefined;
-  const body = Buffer.isBuffer(call.body)
-    ? call.body
-    : isOnce(call.body)
-      ? framed(call.body)
-      : call.body.open();
+  const body = Buffer.isBuffer(call.body) ? call.body : streamOf(call.body);
   if (!Buffer.isBuffer(body)) body.once('error', (error) => (broken = error));
   try {
     return await put(body);
@@ -218,6 +222,11 @@ async function exchange(
     }
     throw networkError(call, error);
   }
+}
+
+function streamOf(body: Exclude<Body, Buffer>): Readable {
+  if (!isOnce(body)) return body.open();
+  return isFramed(body) ? framed(body) : unframed(body);
 }
 
 /** What a failed answer says; undefined for a success. A 200 may carry an error document too. */

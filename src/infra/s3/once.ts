@@ -22,6 +22,11 @@ export function isOnce(body: Body): body is OnceBody {
   return 'once' in body;
 }
 
+/** A checksum follows it. */
+export function isFramed(body: Body): body is OnceBody {
+  return isOnce(body) && body.plain !== true;
+}
+
 /** Headers that say how the body is framed; they are signed. */
 export function trailingHeaders(length: number): Record<string, string> {
   return {
@@ -134,6 +139,44 @@ export function noting(body: OnceBody): { body: OnceBody; sent: () => string | u
 /** The body in aws-chunks, its CRC32 as the trailer. Destroying it leaves the body itself paused, not destroyed. */
 export function framed(body: OnceBody): Readable {
   return new Framed(body);
+}
+
+/** The body as it is; its last piece goes only once all of it has settled, so that what is refused stays without its end. */
+export function unframed(body: OnceBody): Readable {
+  return new Unframed(body);
+}
+
+class Unframed extends Readable {
+  readonly #intake: Intake;
+  #last: Buffer | undefined;
+
+  constructor(body: OnceBody) {
+    super({ highWaterMark: HIGH_WATER });
+    this.#intake = new Intake(
+      body,
+      (piece) => this.#follow(piece),
+      (error) => {
+        if (error !== undefined) return void this.destroy(error);
+        this.#follow(undefined);
+        this.push(null);
+      },
+    );
+  }
+
+  override _read(): void {
+    this.#intake.resume();
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    this.#intake.stop();
+    callback(error);
+  }
+
+  #follow(piece: Buffer | undefined): boolean {
+    const before = this.#last;
+    this.#last = piece;
+    return before === undefined || this.push(before);
+  }
 }
 
 class Framed extends Readable {

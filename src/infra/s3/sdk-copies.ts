@@ -19,7 +19,7 @@ export function copyCalls(context: SdkContext): Pick<ObjectStore, 'copyObject' |
 function copyObjectCall(context: SdkContext): ObjectStore['copyObject'] {
   const { client, run } = context;
   return async (request, signal) => {
-    const { bucket, key, source, ifNoneMatch } = request;
+    const { bucket, key, source, ifNoneMatch, ifMatch } = request;
     const site: CallSite = { op: 'CopyObject', bucket, key };
     const fields = attributeFields(site, request);
     const replaced =
@@ -33,6 +33,7 @@ function copyObjectCall(context: SdkContext): ObjectStore['copyObject'] {
       ...(replaced ? { MetadataDirective: 'REPLACE' } : {}),
       ...(fields.Tagging === undefined ? {} : { TaggingDirective: 'REPLACE' }),
       IfNoneMatch: ifNoneMatch,
+      IfMatch: ifMatch,
     });
     try {
       const answer = await run(site, signal, () => client.send(command, { abortSignal: signal }));

@@ -214,7 +214,7 @@ function abortCall({ client, run }: SdkContext): ObjectStore['abortMultipartUplo
 }
 
 function completeCommand(request: CompleteRequest): CompleteMultipartUploadCommand {
-  const { bucket, key, s3UploadId, parts, crc32, ifNoneMatch, size } = request;
+  const { bucket, key, s3UploadId, parts, crc32, ifNoneMatch, ifMatch, size } = request;
   return new CompleteMultipartUploadCommand({
     Bucket: bucket,
     Key: key,
@@ -229,6 +229,7 @@ function completeCommand(request: CompleteRequest): CompleteMultipartUploadComma
     ...(crc32 === undefined ? {} : { ChecksumCRC32: crc32, ChecksumType: 'FULL_OBJECT' }),
     ...keyFields(request),
     IfNoneMatch: ifNoneMatch,
+    IfMatch: ifMatch,
     MpuObjectSize: size,
   });
 }

@@ -44,6 +44,8 @@ export interface OnceBody {
   once: Readable;
   /** Sees each piece before it goes. */
   watch?(piece: Buffer): void;
+  /** No checksum follows: the upload began without one, and a server may refuse parts that bring one. */
+  plain?: boolean;
   /** All bytes have gone, and the request has not ended: what this throws breaks it off, and the server keeps nothing. */
   settle?(crc32: string): void;
 }
@@ -90,6 +92,8 @@ export interface CompleteRequest extends UploadRef {
   /** Full-object CRC32, base64: sent with ChecksumType=FULL_OBJECT. */
   crc32?: string;
   ifNoneMatch?: '*';
+  /** ETag that the key must still have; PreconditionFailed otherwise, from servers that look at it. */
+  ifMatch?: string;
   /** Bytes of the whole object. */
   size: number;
 }
@@ -157,9 +161,9 @@ export interface ObjectStore {
   ): Promise<Readable>;
   /** Repeating it overwrites the object by the same bytes. */
   putObject(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>;
-  /** Repeating it overwrites; SourceChanged when the source's ETag differs. */
+  /** Repeating it overwrites; SourceChanged when the source's ETag differs, or with `ifMatch` the ETag at the key. */
   copyObject(
-    request: ObjectRef & ObjectAttributes & { source: CopySource; ifNoneMatch?: '*' },
+    request: ObjectRef & ObjectAttributes & { source: CopySource; ifNoneMatch?: '*'; ifMatch?: string },
     signal: AbortSignal,
   ): Promise<PutAnswer>;
   /** Every call begins another multipart upload; a lost answer leaves an orphan for the sweep. Throws

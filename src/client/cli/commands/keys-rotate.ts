@@ -3,6 +3,7 @@ import { LongshoreError } from '../../../core/errors.js';
 import type { Encryption } from '../../../core/uploads.js';
 import { getNode, type NodeRow } from '../../../infra/catalog/nodes.js';
 import type { CustomerKey } from '../../../infra/keys/index.js';
+import { mustBeIdle } from '../../idle-node.js';
 import { checkRotation, rotationUpload } from '../../rotation.js';
 import { Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
@@ -32,7 +33,10 @@ export async function rotate(io: Io, options: RotateOptions, nodeId: string): Pr
   const config = configure(io, options);
   const asked = await read(io, options);
   const newKey = 'key' in asked.to ? asked.to.key : undefined;
-  const node = await withCatalog(config, (pool) => getNode(pool, nodeId));
+  const node = await withCatalog(config, async (pool) => {
+    await mustBeIdle(pool, { nodeId }, 'rotate');
+    return await getNode(pool, nodeId);
+  });
   if (node === undefined) throw unknownNode(nodeId);
   checkRotation(node, { from: asked.from?.md5, to: newKey?.md5 });
   const interrupts = new Interrupts();

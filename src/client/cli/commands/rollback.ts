@@ -3,6 +3,7 @@ import { LongshoreError } from '../../../core/errors.js';
 import { getNode, type NodeRow } from '../../../infra/catalog/nodes.js';
 import type { Config } from '../../../infra/config.js';
 import type { LongshoreClient, StartedUpload } from '../../longshore-client.js';
+import { mustBeIdle } from '../../idle-node.js';
 import { checkRollback, rollbackUpload } from '../../rollback.js';
 import { Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
@@ -33,7 +34,10 @@ export async function run(io: Io, options: Connections, nodeId: string, versionI
 }
 
 async function nodeOf(config: Config, nodeId: string): Promise<NodeRow> {
-  const node = await withCatalog(config, (pool) => getNode(pool, nodeId));
+  const node = await withCatalog(config, async (pool) => {
+    await mustBeIdle(pool, { nodeId }, 'rollback');
+    return await getNode(pool, nodeId);
+  });
   if (node !== undefined) return node;
   throw new LongshoreError('NotFound', `there is no node ${nodeId}`, {
     op: 'rollback',
