@@ -152,14 +152,15 @@ interface Finished {
   counts: JobCounts;
   id: string;
   workflow_id: string;
-  run_id: string;
+  /** null for a job that no run has opened. */
+  run_id: string | null;
   installation: string;
   definition: JobDefinition;
 }
 
 /**
- * Counts the rows and keeps the sums, and tells of the end. Repeated, it answers as before. Throws AttemptFenced when a
- * newer run has the job.
+ * Counts the rows and keeps the sums, and tells of the end of the run, if there was one. Repeated, it answers as before.
+ * Throws AttemptFenced when a newer run has the job.
  */
 export async function finishJob(
   db: Pool,
@@ -184,6 +185,7 @@ export async function finishJob(
     const [row] = rows;
     if (row === undefined) throw fenced('finishJob', ref);
     const { id, state, definition } = row;
+    if (row.run_id === null) return { state, counts: row.counts };
     await jobEnded(tx, row.installation, {
       ...{ id, state, counts: row.counts, failure: end.failure, generation: ref.generation },
       ...{ workflowId: row.workflow_id, runId: row.run_id },
