@@ -1,5 +1,10 @@
 /** What Temporal knows of the owners of rows: whether they live, and which multipart uploads they began. */
-import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
+import {
+  WorkflowNotFoundError,
+  type Client,
+  type WorkflowExecutionDescription,
+  type WorkflowExecutionStatusName,
+} from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { CREATES, type OpenMultipart, type Owner, type Standing } from '../core/maintenance.js';
 import type { CreatedUpload } from '../core/upload-steps.js';
@@ -23,6 +28,25 @@ interface Begun {
   ids: string[];
   /** The last run has asked for one more. */
   creating: boolean;
+  /** One was asked for more than once, or ended without an answer. */
+  lost: boolean;
+}
+
+const NOTHING: Begun = { ids: [], creating: false, lost: false };
+
+/** Dead is only what has ended for good. */
+const CLOSED: ReadonlySet<WorkflowExecutionStatusName> = new Set([
+  'COMPLETED',
+  'FAILED',
+  'CANCELLED',
+  'TERMINATED',
+  'TIMED_OUT',
+] as const);
+
+/** A paused workflow goes on some day; what else servers say, or will, says nothing for certain. */
+function standingAs(status: WorkflowExecutionStatusName): Standing {
+  if (CLOSED.has(status)) return 'closed';
+  return status === 'RUNNING' || status === 'PAUSED' ? 'running' : 'unknown';
 }
 
 /** A Create may still be on its way so long after its workflow last said anything: no activity of that kind lasts longer. */
@@ -49,7 +73,7 @@ export class Owners {
   /** A row that did not end, of a workflow that Temporal does not know, is dead only when it is too old to be anything else. */
   async standingOf(row: Pick<KeyOwner | SilentJob, 'workflowId' | 'state' | 'updatedAt'>): Promise<Standing> {
     const known = await this.describe(row.workflowId);
-    if (known !== undefined) return known.status.name === 'RUNNING' ? 'running' : 'closed';
+    if (known !== undefined) return standingAs(known.status.name);
     if (isTerminal(row.state)) return 'closed';
     const forgotten = (await this.askRetention()) + this.scope.olderThanMs;
     return Date.parse(row.updatedAt) < this.scope.now - forgotten ? 'closed' : 'unknown';
@@ -63,22 +87,24 @@ export class Owners {
     if (row.installation !== this.deps.installation) {
       const until = row.finishedAt === null ? Infinity : Date.parse(row.finishedAt);
       const begun = new Set(written);
-      return { id, ours: false, standing: 'unknown', from, until, begun, current: begun, creating: false };
+      const nothing = { creating: false, mayHaveLost: false };
+      return { id, ours: false, standing: 'unknown', from, until, begun, current: begun, ...nothing };
     }
     const standing = await this.standingOf(row);
     const common = { id, ours: true, standing, from, until: await this.untilOf(row, standing) };
     const plain = uploads.every(({ s3UploadId }) => written.includes(s3UploadId));
     if (plain || standing === 'unknown') {
       const begun = new Set(written);
-      return { ...common, begun, current: begun, creating: false };
+      return { ...common, begun, current: begun, creating: false, mayHaveLost: false };
     }
-    const { ids, creating } = await this.historyOf(row.workflowId);
+    const { ids, creating, lost } = await this.historyOf(row.workflowId);
     const last = ids.at(-1);
     return {
       ...common,
       begun: new Set([...written, ...ids]),
       current: new Set(last === undefined ? written : [...written, last]),
       creating: creating && standing === 'running',
+      mayHaveLost: lost || row.probes || (creating && standing === 'closed'),
     };
   }
 
@@ -107,14 +133,17 @@ export class Owners {
 
   private async askHistories(workflowId: string): Promise<Begun> {
     const latest = await this.describe(workflowId);
-    if (latest === undefined) return { ids: [], creating: false };
+    if (latest === undefined) return NOTHING;
     try {
       const ids: string[] = [];
+      let anyLost = false;
       for (const runId of await this.earlierRuns(workflowId, latest.runId)) {
-        ids.push(...(await this.createsOf(workflowId, runId)).ids);
+        const run = await this.createsOf(workflowId, runId);
+        ids.push(...run.ids);
+        anyLost ||= run.lost || run.creating;
       }
       const last = await this.createsOf(workflowId, latest.runId);
-      return { ids: [...ids, ...last.ids], creating: last.creating };
+      return { ids: [...ids, ...last.ids], creating: last.creating, lost: anyLost || last.lost };
     } catch (error) {
       throw temporalError(this.deps.temporal, 'fetchHistory', error);
     }
@@ -133,9 +162,13 @@ export class Owners {
     const { events } = await this.deps.client.workflow.getHandle(workflowId, runId).fetchHistory();
     const open = new Set<string>();
     const ids: string[] = [];
+    let lost = false;
     for (const event of events ?? []) {
       const asked = event.activityTaskScheduledEventAttributes;
       if (asked?.activityType?.name === CREATES) open.add(String(event.eventId));
+      const started = event.activityTaskStartedEventAttributes;
+      // What became of the attempts before, history does not tell.
+      if (started && open.has(String(started.scheduledEventId)) && (started.attempt ?? 1) > 1) lost = true;
       const answered = event.activityTaskCompletedEventAttributes;
       const ended =
         answered ??
@@ -143,10 +176,11 @@ export class Owners {
         event.activityTaskTimedOutEventAttributes ??
         event.activityTaskCanceledEventAttributes;
       if (!ended || !open.delete(String(ended.scheduledEventId))) continue;
+      if (!answered) lost = true;
       const payload = answered?.result?.payloads?.[0];
       if (payload) ids.push(defaultPayloadConverter.fromPayload<CreatedUpload>(payload).s3UploadId);
     }
-    return { ids, creating: open.size > 0 };
+    return { ids, creating: open.size > 0, lost };
   }
 
   private async askRetention(): Promise<number> {

@@ -94,8 +94,10 @@ async function isThere(
     await store.listParts({ ...ref, max: 1 }, signal);
     return true;
   } catch (error) {
-    if (error instanceof LongshoreError && ['NoSuchUpload', 'NoSuchBucket'].includes(error.code))
-      return false;
+    if (!(error instanceof LongshoreError)) throw error;
+    if (error.code === 'NoSuchUpload' || error.code === 'NoSuchBucket') return false;
+    // Parts under a customer's key are listed only with the key. It is there, and can be aborted without.
+    if (error.code === 'InvalidRequest') return true;
     throw error;
   }
 }

@@ -108,7 +108,7 @@ async function probersOf(
   const none = new Set<string>();
   for (const job of await jobsUnder(deps.db, { installation: deps.installation, bucket, prefixes })) {
     const [key, from] = [job.prefix + PROBE_NAME, Date.parse(job.createdAt)];
-    const known = { begun: none, current: none, creating: false };
+    const known = { begun: none, current: none, creating: false, mayHaveLost: true };
     const owner: Owner = { id: job.id, ours: true, standing: 'closed', from, until: Infinity, ...known };
     probers.set(key, [...(probers.get(key) ?? []), owner]);
   }
@@ -146,7 +146,11 @@ async function settle(
     await noteFinding(db, sweep, { ...finding, outcome: 'kept' });
     return true;
   }
-  if (verdict.act === 'abort-if-empty' && !(await isEmpty(pass, at, upload))) return false;
+  if (verdict.act === 'abort-if-empty') {
+    const content = await contentOf(pass, at, upload);
+    if (content === 'hidden') await noteFinding(db, sweep, { ...finding, outcome: 'kept', reason: 'hidden' });
+    if (content !== 'empty') return content !== 'bytes';
+  }
   await noteFinding(db, sweep, { ...finding, outcome: 'aborting' });
   if (!dryRun) await abort(pass, finding);
   return true;
@@ -164,21 +168,26 @@ async function abort({ deps, scope, signal }: SweepPass, finding: Omit<Finding, 
   }
 }
 
+/** `hidden`: S3 does not let us look into it, as with a customer's key, which a sweep has not. */
+type Content = 'empty' | 'bytes' | 'gone' | 'hidden';
+
 /**
  * To an upload whose id never reached us nothing was ever sent, but for the empty part by which MinIO is asked for its
- * encryption: one that holds bytes is somebody else's. So is one that cannot be looked into.
+ * encryption: one that holds bytes is somebody else's.
  */
-async function isEmpty(
+async function contentOf(
   { deps, signal }: SweepPass,
   at: Destination,
   { s3UploadId }: OpenMultipart,
-): Promise<boolean> {
+): Promise<Content> {
   try {
     const parts = await deps.store.listParts({ ...at, s3UploadId, max: 2 }, signal);
-    return parts.every(({ partNumber, size }) => partNumber === 1 && size === 0);
+    return parts.every(({ partNumber, size }) => partNumber === 1 && size === 0) ? 'empty' : 'bytes';
   } catch (error) {
+    if (error instanceof LongshoreError && ['NoSuchUpload', 'NoSuchBucket'].includes(error.code))
+      return 'gone';
     if (refusal(error) === undefined) throw error;
-    return false;
+    return 'hidden';
   }
 }
 

@@ -141,6 +141,8 @@ export interface Owner {
   current: ReadonlySet<string>;
   /** A Create of it is on its way: what is listed may be its. */
   creating: boolean;
+  /** A Create of it was begun whose answer may not have come. */
+  mayHaveLost: boolean;
 }
 
 export interface OpenMultipart {
@@ -160,18 +162,20 @@ const STRANGER: Verdict = { act: 'ignore' };
 
 /**
  * What to do with a multipart upload at a key that `owners` have. Of those whose id nobody wrote down only such are ours
- * as were begun while one of ours was at work, and no part of them may ever have been sent. In doubt it is a stranger's.
+ * as were begun while one of ours was at work that may have lost an answer, and no part of them may ever have been sent.
+ * In doubt it is a stranger's.
  */
 export function judge(upload: OpenMultipart, owners: readonly Owner[]): Verdict {
   const named = owners.filter(({ begun }) => begun.has(upload.s3UploadId));
   if (named.some(({ ours }) => !ours)) return STRANGER;
   if (named.length > 0) return judgeNamed(upload, named);
   const present = owners.filter((owner) => covers(owner, upload.initiated));
-  const [first] = present;
-  if (first === undefined || present.some(({ ours }) => !ours)) return STRANGER;
+  if (present.some(({ ours }) => !ours)) return STRANGER;
   const unsure = present.find(({ standing, creating }) => standing === 'unknown' || creating);
-  if (unsure === undefined) return { act: 'abort-if-empty', why: 'lost', owner: first.id };
-  return { act: 'keep', why: unsure.standing === 'unknown' ? 'unknown' : 'running', owner: unsure.id };
+  if (unsure !== undefined)
+    return { act: 'keep', why: unsure.standing === 'unknown' ? 'unknown' : 'running', owner: unsure.id };
+  const loser = present.find(({ mayHaveLost }) => mayHaveLost);
+  return loser === undefined ? STRANGER : { act: 'abort-if-empty', why: 'lost', owner: loser.id };
 }
 
 function judgeNamed({ s3UploadId }: OpenMultipart, named: readonly Owner[]): Verdict {

@@ -136,7 +136,7 @@ describe('an upload that runs', () => {
 });
 
 describe('a stranger’s multipart upload', () => {
-  it('is never touched: beside our key, before and after us, and with bytes even while we are at work', async () => {
+  it('is never touched: beside our key, before and after us, and while we are at work', async () => {
     const bucket = await rig.bucket();
     const file = await rig.file(20 * MiB);
     const at = (key: string, bytes = 0): Promise<string> => strangersUpload(bucket, key, bytes);
@@ -145,7 +145,8 @@ describe('a stranger’s multipart upload', () => {
     const stalled = rig.proxy.fault({ op: 'UploadPart', bucket: bucket.name }, faults.stall());
     const { id } = await rig.start(file, bucket);
     await eventually(() => stalled.hits > 0);
-    strangers.push(await at(file.name, 10));
+    // No answer to a Create of ours was lost, so an empty one is none of ours either.
+    strangers.push(await at(file.name, 10), await at(file.name));
     await rig.client.cancel(id);
     await rig.client.result(id).catch(() => undefined);
     await eventually(async () => (await getUpload(pool, id))?.state === 'CANCELLED');
@@ -167,6 +168,21 @@ describe('a stranger’s multipart upload', () => {
     const { result } = await sweepBucket(rig, pool, bucket);
     expect(result).toMatchObject({ aborted: 0, strangers: 1 });
     expect(await openUploads(bucket)).toEqual([left]);
+    await abortStrangers(bucket);
+  });
+});
+
+describe('a stranger’s multipart upload with bytes', () => {
+  it('is not touched where an answer of ours was lost', async () => {
+    const bucket = await rig.bucket();
+    rig.proxy.fault({ op: 'CreateMultipartUpload', bucket: bucket.name, times: 1 }, faults.dropReply());
+    const { key, s3UploadId } = await underWay(bucket, 'beside');
+    const stranger = await strangersUpload(bucket, key, 10);
+    await terminate('beside');
+    const { result } = await sweepBucket(rig, pool, bucket);
+    expect(result).toMatchObject({ aborted: 2, closed: 1 });
+    expect(await openUploads(bucket)).toEqual([stranger]);
+    expect(s3UploadId).not.toBe(stranger);
     await abortStrangers(bucket);
   });
 });

@@ -12,7 +12,7 @@ function owner(
 ): Owner {
   const { begun = ['ours'], current = [], ...rest } = change;
   return {
-    ...{ id: 'upload', ours: true, standing: 'closed', creating: false },
+    ...{ id: 'upload', ours: true, standing: 'closed', creating: false, mayHaveLost: true },
     ...{ from: ms('10:00:00.500'), until: ms('11:00:00.000') },
     begun: new Set(begun),
     current: new Set(current),
@@ -50,8 +50,10 @@ describe('a multipart upload that a row names', () => {
 });
 
 describe('a multipart upload that nobody names', () => {
-  it('is ours, if it is empty, when one of ours was at work as it was begun', () => {
-    expect(judge(unheard, [owner()])).toEqual({ act: 'abort-if-empty', why: 'lost', owner: 'upload' });
+  it('is ours, if it is empty, when one of ours that may have lost an answer was at work as it was begun', () => {
+    const lost = { act: 'abort-if-empty', why: 'lost', owner: 'upload' };
+    expect(judge(unheard, [owner()])).toEqual(lost);
+    expect(judge(unheard, [owner({ id: 'other', mayHaveLost: false }), owner()])).toEqual(lost);
     const running = owner({ standing: 'running', until: Infinity, current: ['ours'] });
     expect(judge(unheard, [running])).toMatchObject({ act: 'abort-if-empty' });
   });
@@ -76,6 +78,7 @@ describe('a multipart upload that nobody names', () => {
 
   it('is a stranger’s where nobody of ours was, or another installation was too', () => {
     expect(judge(unheard, [])).toEqual({ act: 'ignore' });
+    expect(judge(unheard, [owner({ mayHaveLost: false })])).toEqual({ act: 'ignore' });
     expect(judge(unheard, [owner(), owner({ ours: false, begun: [] })])).toEqual({ act: 'ignore' });
   });
 });

@@ -58,6 +58,25 @@ export async function jobsUnder(
 export interface KeyOwner extends UploadRow {
   /** The multipart upload of its session, which may be newer than the one that was reported. */
   sessionUploadId: string | null;
+  /**
+   * Whole objects of its session go encrypted. Before the first of them an empty multipart upload is begun and aborted, of
+   * which no history tells.
+   */
+  probes: boolean;
+}
+
+interface RawOwner extends RawRow {
+  session_upload_id: string | null;
+  /** 0 or 1. */
+  session_probes: number;
+}
+
+/** Of `object_uploads u LEFT JOIN sessions s`. */
+const OWNER = `u.*, s.s3_upload_id AS session_upload_id,
+  (s.encryption IS NOT NULL AND s.s3_upload_id IS NULL)::int AS session_probes`;
+
+function toOwner(raw: RawOwner): KeyOwner {
+  return { ...toRow(raw), sessionUploadId: raw.session_upload_id, probes: raw.session_probes === 1 };
 }
 
 /**
@@ -74,9 +93,9 @@ export async function ownersOf(
     until: string;
   },
 ): Promise<KeyOwner[]> {
-  const { rows } = await query<RawRow & { session_upload_id: string | null }>(db, 'ownersOf', {
+  const { rows } = await query<RawOwner>(db, 'ownersOf', {
     name: 'owners-of-keys',
-    text: `SELECT u.*, s.s3_upload_id AS session_upload_id
+    text: `SELECT ${OWNER}
       FROM object_uploads u LEFT JOIN sessions s ON s.id = u.id
       WHERE u.bucket = $1 AND u.key = ANY($2) AND (
         u.s3_upload_id = ANY($3) OR s.s3_upload_id = ANY($3)
@@ -85,7 +104,7 @@ export async function ownersOf(
       ORDER BY u.created_at, u.id`,
     values: [ask.bucket, ask.keys, ask.s3UploadIds, ask.from, ask.until],
   });
-  return rows.map((raw) => ({ ...toRow(raw), sessionUploadId: raw.session_upload_id }));
+  return rows.map(toOwner);
 }
 
 /** This installation's rows that say of themselves that they go on, and were not written since `cutoff`, by id. */
@@ -99,16 +118,16 @@ export async function silentRows(
     limit: number;
   },
 ): Promise<KeyOwner[]> {
-  const { rows } = await query<RawRow & { session_upload_id: string | null }>(db, 'silentRows', {
+  const { rows } = await query<RawOwner>(db, 'silentRows', {
     name: 'silent-rows',
-    text: `SELECT u.*, s.s3_upload_id AS session_upload_id
+    text: `SELECT ${OWNER}
       FROM object_uploads u LEFT JOIN sessions s ON s.id = u.id
       WHERE u.installation = $1 AND u.id > $2 AND u.updated_at < $3 AND ($4::text IS NULL OR u.bucket = $4)
         AND u.state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED')
       ORDER BY u.id LIMIT $5`,
     values: [ask.installation, ask.after ?? '', ask.cutoff, ask.bucket ?? null, ask.limit],
   });
-  return rows.map((raw) => ({ ...toRow(raw), sessionUploadId: raw.session_upload_id }));
+  return rows.map(toOwner);
 }
 
 export interface SilentJob {

@@ -99,6 +99,7 @@ const REASONS: Words = {
   lost: 'S3’s answer was lost',
   running: 'its upload runs',
   unknown: 'nobody knows whether it runs',
+  hidden: 'S3 does not show what is in it',
   forgotten: 'Temporal forgot its workflow',
   terminated: 'its workflow was terminated',
   timed_out: 'its workflow ran out of time',
