@@ -5,7 +5,12 @@ import {
   PutBucketCorsCommand,
   PutBucketLifecycleConfigurationCommand,
 } from '@aws-sdk/client-s3';
-import type { CORSRule, LifecycleRule } from '@aws-sdk/client-s3';
+import type {
+  CORSRule,
+  GetBucketLifecycleConfigurationOutput,
+  LifecycleRule,
+  PutBucketLifecycleConfigurationRequest,
+} from '@aws-sdk/client-s3';
 import { createCredentialSource } from './credentials.js';
 import { calling, createSdkClient, hasCode } from './sdk-client.js';
 import type { SdkContext } from './sdk-client.js';
@@ -40,33 +45,38 @@ export function createBucketRules(config: StoreConfig): BucketRules {
   return { ...lifecycleCalls(context), ...corsCalls(context), close: () => client.destroy() };
 }
 
+type Lifecycle = Pick<GetBucketLifecycleConfigurationOutput, 'Rules' | 'TransitionDefaultMinimumObjectSize'>;
 type LifecycleCalls = Pick<BucketRules, 'abortDays' | 'setAbortDays'>;
 
 function lifecycleCalls({ client, run }: SdkContext): LifecycleCalls {
-  const read = async (bucket: string, signal: AbortSignal): Promise<LifecycleRule[]> => {
+  const read = async (bucket: string, signal: AbortSignal): Promise<Lifecycle> => {
     const command = new GetBucketLifecycleConfigurationCommand({ Bucket: bucket });
     const site = { op: 'GetBucketLifecycleConfiguration', bucket };
-    const answer = await orNone(run(site, signal, () => client.send(command, { abortSignal: signal })));
-    return answer?.Rules ?? [];
+    return (await orNone(run(site, signal, () => client.send(command, { abortSignal: signal })))) ?? {};
   };
   return {
     async abortDays(bucket, signal) {
-      const days = (await read(bucket, signal)).filter(isForAll).map(daysOf);
+      const { Rules = [] } = await read(bucket, signal);
+      const days = Rules.filter(isForAll).map(daysOf);
       const least = Math.min(...days.filter((each) => each !== undefined));
       return Number.isFinite(least) ? least : undefined;
     },
     async setAbortDays(bucket, days, signal) {
-      const others = (await read(bucket, signal)).filter(({ ID }) => ID !== ABORT_RULE);
+      const { Rules = [], TransitionDefaultMinimumObjectSize: least } = await read(bucket, signal);
+      const others = Rules.filter(({ ID }) => ID !== ABORT_RULE);
       const ours: LifecycleRule = {
         ID: ABORT_RULE,
         Status: 'Enabled',
         Filter: { Prefix: '' },
         AbortIncompleteMultipartUpload: { DaysAfterInitiation: days },
       };
-      const command = new PutBucketLifecycleConfigurationCommand({
+      const request: PutBucketLifecycleConfigurationRequest = {
         Bucket: bucket,
         LifecycleConfiguration: { Rules: [...others, ours] },
-      });
+      };
+      // A request without it sets it back, for the rules of others too.
+      if (least !== undefined) request.TransitionDefaultMinimumObjectSize = least;
+      const command = new PutBucketLifecycleConfigurationCommand(request);
       const site = { op: 'PutBucketLifecycleConfiguration', bucket };
       await run(site, signal, () => client.send(command, { abortSignal: signal }));
     },
