@@ -93,7 +93,10 @@ describe('where the server has the rules', () => {
     expect(statuses(before)['abort-incomplete-uploads']).toBe('missing');
     const applied = await longshore(address, 'bucket', 'apply', ...args);
     expect(applied).toMatchObject({ code: EXIT.ok });
-    expect(statuses(applied)).toEqual({ 'abort-incomplete-uploads': 'ok', cors: 'ok' });
+    // Seven days are enough for a session that is sent, not for one that is paused for as long as it may be.
+    expect(statuses(applied)).toEqual({ 'abort-incomplete-uploads': 'warning', cors: 'ok' });
+    expect(applied.rules[0]?.detail).toContain('8 d');
+    expect(applied.rules[0]?.fix).toContain('--abort-days 9');
     const { Rules } = await client.send(new GetBucketLifecycleConfigurationCommand({ Bucket: bucket }));
     expect(Rules).toMatchObject([
       { Status: 'Enabled', AbortIncompleteMultipartUpload: { DaysAfterInitiation: 7 } },
@@ -102,9 +105,40 @@ describe('where the server has the rules', () => {
     expect(CORSRules?.[0]).toMatchObject({ AllowedOrigins: [ORIGIN] });
     expect(CORSRules?.[0]?.ExposeHeaders).toContain('ETag');
     expect((await longshore(address, 'bucket', 'check', ...args)).code).toBe(EXIT.ok);
+    const roomy = await longshore(address, 'bucket', 'apply', ...args, '--abort-days', '9');
+    expect(statuses(roomy)['abort-incomplete-uploads']).toBe('ok');
+    const after = await longshore(address, 'bucket', 'check', ...args);
+    expect(after.rules[0]).toMatchObject({ status: 'ok', fix: null });
     // Fewer days are asked for than the rule gives.
     const stricter = await longshore(address, 'bucket', 'check', ...args, '--abort-days', '3');
     expect(statuses(stricter)['abort-incomplete-uploads']).toBe('missing');
+  });
+
+  test('a rule that aborts what sessions still fill is not well, and is not set', async () => {
+    const bucket = await motoBucket();
+    const args = [`s3://${bucket}`, '--cors-origin', ORIGIN, '--json'];
+    const refused = await longshore(address, 'bucket', 'apply', ...args, '--abort-days', '2');
+    expect(refused.code).toBe(EXIT.usage);
+    expect(refused.text).toContain('--abort-days 9');
+    const theirs = {
+      ID: 'theirs',
+      Status: 'Enabled',
+      Filter: { Prefix: '' },
+      AbortIncompleteMultipartUpload: { DaysAfterInitiation: 1 },
+    } as const;
+    const set = new PutBucketLifecycleConfigurationCommand({
+      Bucket: bucket,
+      LifecycleConfiguration: { Rules: [theirs] },
+    });
+    await client.send(set);
+    const seen = await longshore(address, 'bucket', 'check', ...args);
+    expect(seen.code).toBe(EXIT.failed);
+    expect(statuses(seen)['abort-incomplete-uploads']).toBe('early');
+    // Ours does not take back what another rule says.
+    const applied = await longshore(address, 'bucket', 'apply', ...args);
+    expect(applied.code).toBe(EXIT.failed);
+    expect(applied.rules[0]).toMatchObject({ status: 'early' });
+    expect(applied.rules[0]?.fix).toContain('Another rule');
   });
 
   test('rules of others stay, and its own are not doubled', async () => {

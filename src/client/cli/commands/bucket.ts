@@ -1,12 +1,13 @@
 /** `longshore bucket`: the rules of a bucket that keep it clean and let pages send to it, looked at or set. */
 import { EXIT, LongshoreError } from '../../../core/errors.js';
+import { MAX_PARKED_MS } from '../../../core/limits.js';
 import type { Config } from '../../../infra/config.js';
 import { createBucketRules, type BucketRules } from '../../../infra/s3/sdk-bucket.js';
 import type { Io } from '../io.js';
 import { badUsage, count, type Connections } from '../options.js';
 import { configure } from '../session.js';
 import { corsSeen } from '../bucket-probe.js';
-import { plural } from '../text.js';
+import { duration, plural } from '../text.js';
 
 export interface BucketOptions extends Connections {
   corsOrigin?: string[];
@@ -17,8 +18,11 @@ const DEFAULT_DAYS = 7;
 /** S3 takes no more. */
 const MAX_DAYS = 2_147_483_647;
 const LIMIT_MS = 30_000;
+const DAY_MS = 24 * 3_600_000;
 
-export type RuleStatus = 'ok' | 'missing' | 'unsupported' | 'skipped';
+/** `warning`: all is well until something takes unusually long. `early`: it harms what is at work. */
+export type RuleStatus = 'ok' | 'warning' | 'early' | 'missing' | 'unsupported' | 'skipped';
+const FINE: ReadonlySet<RuleStatus> = new Set(['ok', 'warning', 'skipped']);
 
 /** What `--json` prints of each rule. */
 export interface RuleReport {
@@ -33,6 +37,8 @@ interface Task {
   bucket: string;
   rules: BucketRules;
   days: number;
+  /** Somebody asked for just so many days. */
+  named: boolean;
   origins: readonly string[];
   config: Config;
   apply: boolean;
@@ -48,9 +54,11 @@ export async function run(io: Io, options: BucketOptions, action: string, addres
   const origins = (options.corsOrigin ?? config.api.origins).map(originOf);
   const rules = createBucketRules(config.s3);
   try {
-    const task = { bucket, rules, days, origins, config, apply: action === 'apply' };
+    const named = options.abortDays !== undefined;
+    const task = { bucket, rules, days, named, origins, config, apply: action === 'apply' };
+    if (task.apply) mustNotBeEarly(task);
     const reports = [await abortRule(task), await corsRule(task)];
-    const ok = reports.every(({ status }) => status === 'ok' || status === 'skipped');
+    const ok = reports.every(({ status }) => FINE.has(status));
     if (io.json) io.outJson({ bucket, ok, rules: reports });
     else print(io, reports);
     return ok ? EXIT.ok : EXIT.failed;
@@ -71,6 +79,15 @@ function daysOf(text: string): number {
   throw badUsage(`--abort-days takes at most ${MAX_DAYS}`);
 }
 
+function mustNotBeEarly(task: Task): void {
+  if (!isEarly(task, task.days)) return;
+  const { config, days } = task;
+  const age = duration(config.maintenance.sweepAgeMs / 1000);
+  const message = `a rule of ${plural(days, 'day')} would abort what sessions still fill: it has to be later than a sweep, which waits ${age} (LONGSHORE_SWEEP_AGE)`;
+  const hint = `--abort-days ${roomyDays(config)} leaves room for everything that Longshore may still finish.`;
+  throw new LongshoreError('InvalidInput', message, { op: 'usage', hint });
+}
+
 function originOf(text: string): string {
   if (text === '*') return text;
   if (URL.canParse(text) && new URL(text).origin === text) return text;
@@ -78,32 +95,69 @@ function originOf(text: string): string {
 }
 
 /** Throws what nobody can repair by a rule: no bucket, no server, no rights. */
-async function abortRule({ bucket, rules, days, apply }: Task): Promise<RuleReport> {
+async function abortRule(task: Task): Promise<RuleReport> {
+  const { bucket, rules, days, named, apply } = task;
   const rule = 'abort-incomplete-uploads';
-  const ends = (found: number): string => `unfinished uploads are aborted after ${plural(found, 'day')}`;
   const signal = AbortSignal.timeout(LIMIT_MS);
+  const most = named ? days : Math.max(days, roomyDays(task.config));
   try {
     const found = await rules.abortDays(bucket, signal);
-    if (found !== undefined && found <= days) return { rule, status: 'ok', detail: ends(found), fix: null };
+    const short = found !== undefined && found < days && (named || isEarly(task, found));
+    if (found !== undefined && found <= most && !(apply && short)) return judged(task, found);
     if (!apply) {
       const detail = found === undefined ? 'unfinished uploads stay for ever' : ends(found);
-      return {
-        rule,
-        status: 'missing',
-        detail,
-        fix: `\`longshore bucket apply s3://${bucket}\` sets the rule.`,
-      };
+      const fix = `\`longshore bucket apply s3://${bucket}\` sets the rule.`;
+      return { rule, status: 'missing', detail, fix };
     }
     await rules.setAbortDays(bucket, days, signal);
     // A server may accept what it does not keep.
     const kept = await rules.abortDays(bucket, signal);
-    if (kept !== undefined && kept <= days)
-      return { rule, status: 'ok', detail: `set: ${ends(kept)}`, fix: null };
+    if (kept !== undefined && kept <= most) return judged(task, kept, 'set: ');
     return unsupported(rule, 'the server accepted the rule and does not keep it', SWEEP);
   } catch (error) {
     if (!isRefusal(error)) throw error;
     return unsupported(rule, error.message, SWEEP);
   }
+}
+
+const ends = (days: number): string => `unfinished uploads are aborted after ${plural(days, 'day')}`;
+
+/** The server aborts what a session may still be at work with, for sweeps are later than any session lives. */
+function isEarly({ config }: Pick<Task, 'config'>, days: number): boolean {
+  return days * DAY_MS <= config.maintenance.sweepAgeMs;
+}
+
+/** How long a session may stand still and go on afterwards, ms: its client is away, and then it waits to be completed. */
+function standstillMs({ sessions }: Config): number {
+  return sessions.maxTtlMs + MAX_PARKED_MS;
+}
+
+/** Days that are enough for both. */
+function roomyDays(config: Config): number {
+  return Math.floor(Math.max(config.maintenance.sweepAgeMs, standstillMs(config)) / DAY_MS) + 1;
+}
+
+/** A rule that is there; `days` may be fewer than were set, by another rule of the bucket. */
+function judged(task: Task, days: number, done = ''): RuleReport {
+  const { bucket, config, apply } = task;
+  const rule = 'abort-incomplete-uploads';
+  const detail = done + ends(days);
+  const roomy = roomyDays(config);
+  const give = `\`longshore bucket apply s3://${bucket} --abort-days ${roomy}\` gives them time`;
+  if (isEarly(task, days)) {
+    const age = duration(config.maintenance.sweepAgeMs / 1000);
+    const fix = apply
+      ? `Another rule of the bucket says so; give it ${roomy} days.`
+      : `${give}, unless another rule of the bucket says so.`;
+    return {
+      ...{ rule, status: 'early', fix },
+      detail: `${detail}, also those that sessions still fill (a sweep waits ${age})`,
+    };
+  }
+  const standstill = standstillMs(config);
+  if (days * DAY_MS > standstill) return { rule, status: 'ok', detail, fix: null };
+  const gap = `a session may stand still, paused or without its client, for ${duration(standstill / 1000)}, and would begin again`;
+  return { rule, status: 'warning', detail: `${detail}; ${gap}`, fix: `${give}.` };
 }
 
 const SWEEP = 'Longshore’s own sweep ends what its sessions left; this server has no such rule for the rest.';
@@ -157,6 +211,8 @@ function isRefusal(error: unknown): error is LongshoreError {
 
 const MARKS: Readonly<Record<RuleStatus, string>> = {
   ok: 'ok',
+  warning: 'WARNING',
+  early: 'TOO EARLY',
   missing: 'MISSING',
   unsupported: 'NOT SUPPORTED',
   skipped: 'skipped',
