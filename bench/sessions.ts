@@ -1,7 +1,8 @@
 /**
  * `npm run bench:sessions -- [--sessions 50] [--size 64MiB] [--chunk 16MiB] [--runs 3]`: sessions at once through the API, and
  * the same bytes by UploadPart straight to the server, in turn, on one machine. Prints the share of the rate that is left
- * and the API's memory, and writes bench/results/job-sessions-<time>.json.
+ * and the API's memory beside their bounds, and writes bench/results/job-sessions-<time>.json. `--many` sends one session
+ * of 10,000 chunks of 5 MiB to a server that keeps no bytes, and looks at the history too. Ends with 1 beyond a bound.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once, setMaxListeners } from 'node:events';
@@ -18,6 +19,7 @@ import { formatSize, parseSize } from '../src/infra/config.js';
 import { createObjectStore } from '../src/infra/s3/index.js';
 import { crcToBase64 } from '../src/infra/s3/once.js';
 import type { ObjectStore } from '../src/infra/s3/store.js';
+import { forkNullSink } from '../test/helpers/null-sink-process.js';
 import { keepFigures, withScene, type Scene } from './job-scene.js';
 import { cpuOf, peakRss } from './measure.js';
 import { median } from './report.js';
@@ -29,6 +31,25 @@ interface Shape {
   /** Bytes of each. */
   size: number;
   chunk: number;
+}
+
+/** What a shape may cost; figures of another shape are shown without a bound. */
+interface Bounds {
+  /** Of the rate of UploadPart straight to the server, begun to completed. */
+  share?: number;
+  rss?: number;
+  /** Of a workflow's history. */
+  events?: number;
+}
+
+/** It looks at no signature. */
+const SINK_KEYS = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', AWS_REGION: 'us-east-1' };
+const FIFTY: Shape = { sessions: 50, size: 64 * MiB, chunk: 16 * MiB };
+const MANY: Shape = { sessions: 1, size: 10_000 * 5 * MiB, chunk: 5 * MiB };
+
+function boundsOf({ sessions, size, chunk }: Shape): Bounds {
+  if (size / chunk >= 10_000) return { rss: 300 * MiB, events: 2500 };
+  return sessions === FIFTY.sessions && size === FIFTY.size ? { share: 0.6, rss: 400 * MiB } : {};
 }
 
 /** Bytes a second of the chunks alone, and with beginning and completing. */
@@ -43,29 +64,40 @@ async function main(): Promise<void> {
       sessions: { type: 'string', default: '50' },
       size: { type: 'string', default: '64MiB' },
       chunk: { type: 'string', default: '16MiB' },
-      runs: { type: 'string', default: '3' },
+      runs: { type: 'string' },
+      many: { type: 'boolean', default: false },
       profile: { type: 'string' },
     },
   });
-  const shape: Shape = {
-    sessions: Number(values.sessions),
-    size: parseSize(values.size) ?? 64 * MiB,
-    chunk: parseSize(values.chunk) ?? 16 * MiB,
-  };
+  const { many } = values;
+  const shape: Shape = many
+    ? MANY
+    : {
+        sessions: Number(values.sessions),
+        size: parseSize(values.size) ?? FIFTY.size,
+        chunk: parseSize(values.chunk) ?? FIFTY.chunk,
+      };
   const log = (line: string): void => console.error(line);
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort(new Error('interrupted')));
-  const room = 2 * shape.sessions * shape.size + 512 * MiB;
-  await withScene({ room, signal: stop.signal, log }, async (scene) => {
-    const api = await startApi(scene, values.profile);
-    const store = createObjectStore(scene.config.s3);
-    try {
-      await compare(scene, { shape, api, store, runs: Number(values.runs) });
-    } finally {
-      store.close();
-      await end(api.child);
-    }
-  });
+  const room = (many ? 0 : 2 * shape.sessions * shape.size) + 512 * MiB;
+  const sink = many ? await forkNullSink() : undefined;
+  const env = sink === undefined ? {} : { AWS_ENDPOINT_URL_S3: sink.endpoint, ...SINK_KEYS };
+  try {
+    await withScene({ room, env, signal: stop.signal, log }, async (scene) => {
+      const api = await startApi(scene, values.profile);
+      const store = createObjectStore(scene.config.s3);
+      try {
+        const runs = Number(values.runs ?? (many ? 1 : 3));
+        await compare(scene, { shape, api, store, runs, warmUp: !many });
+      } finally {
+        store.close();
+        await end(api.child);
+      }
+    });
+  } finally {
+    await sink?.close();
+  }
 }
 
 interface Api {
@@ -73,15 +105,20 @@ interface Api {
   child: ChildProcess;
 }
 
-async function compare(
-  scene: Scene,
-  { shape, api, store, runs }: { shape: Shape; api: Api; store: ObjectStore; runs: number },
-): Promise<void> {
+interface Compared {
+  shape: Shape;
+  api: Api;
+  store: ObjectStore;
+  runs: number;
+  /** The first round of each does not count, and what was sent is deleted. */
+  warmUp: boolean;
+}
+
+async function compare(scene: Scene, { shape, api, store, runs, warmUp }: Compared): Promise<void> {
   const bytes = randomFillSync(Buffer.alloc(shape.chunk));
   const through: Figures[] = [];
   const straight: Figures[] = [];
-  // The first round of each warms up, and does not count.
-  for (let round = 0; round <= runs; round++) {
+  for (let round = warmUp ? 0 : 1; round <= runs; round++) {
     scene.signal.throwIfAborted();
     await run('sync', [], { env: process.env });
     const direct = await sendStraight(store, shape, bytes, `straight-${round}`);
@@ -92,7 +129,7 @@ async function compare(
     scene.log(
       `round ${round}: straight ${rate(direct.chunks)}, through the API ${rate(own.chunks)} (API ${cpu.toFixed(2)} s CPU)`,
     );
-    await empty(store);
+    if (warmUp) await empty(store);
     if (round === 0) continue;
     through.push(own);
     straight.push(direct);
@@ -100,20 +137,42 @@ async function compare(
   const share = (of: keyof Figures): number =>
     median(through.map((own, at) => own[of] / (straight[at]?.[of] ?? NaN)));
   const rss = peakRss(api.child.pid ?? 0);
+  const { historyEvents: events = 0 } = await scene.client.view(`through-${runs}-0`);
   const { sessions, size, chunk } = shape;
   console.log(
     `${sessions} sessions × ${formatSize(size)} in chunks of ${formatSize(chunk)}: chunks ${(share('chunks') * 100).toFixed(0)} %, ` +
       `begun to completed ${(share('whole') * 100).toFixed(0)} % of the rate of UploadPart straight to the server; ` +
-      `API peak ${Math.round(rss / MiB)} MiB`,
+      `API peak ${Math.round(rss / MiB)} MiB; ${events} events of a session`,
   );
+  judge(boundsOf(shape), { share: share('whole'), rss, events });
   const figures = {
     shape,
     through,
     straight,
     shares: { chunks: share('chunks'), whole: share('whole') },
     rss,
+    events,
+    bounds: boundsOf(shape),
   };
   await keepFigures('sessions', figures, scene.log);
+}
+
+/** Prints each bound beside its figure; beyond one the bench ends with 1. */
+function judge(bounds: Bounds, { share, rss, events }: Required<Bounds>): void {
+  const said: [what: string, bound: string, kept: boolean][] = [];
+  const percent = (of: number): string => `${(of * 100).toFixed(0)} %`;
+  const mib = (of: number): string => `${Math.round(of / MiB)} MiB`;
+  if (bounds.share !== undefined)
+    said.push([`share ${percent(share)}`, `at least ${percent(bounds.share)}`, share >= bounds.share]);
+  if (bounds.rss !== undefined)
+    said.push([`API peak ${mib(rss)}`, `less than ${mib(bounds.rss)}`, rss > 0 && rss < bounds.rss]);
+  if (bounds.events !== undefined)
+    said.push([`${events} events`, `less than ${bounds.events}`, events > 0 && events < bounds.events]);
+  for (const [what, bound, kept] of said) {
+    console.log(`${kept ? 'kept' : 'BROKEN'}: ${what}, ${bound}`);
+    if (!kept) process.exitCode = 1;
+  }
+  if (said.length === 0) console.log('no bound for this shape');
 }
 
 function rate(bytesASecond: number): string {
