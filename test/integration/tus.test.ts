@@ -4,6 +4,7 @@ import {
   AbortMultipartUploadCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KiB, MiB } from '../../src/core/limits.js';
@@ -140,6 +141,21 @@ describe('bytes', () => {
       'upload-length': String(bytes.byteLength),
     });
     expect(headers['upload-expires']).toBeUndefined();
+  });
+
+  test('a part that S3 has no more is asked for again, and the others are not', async () => {
+    const bucket = await rig.bucket();
+    const bytes = someBytes(2 * PART);
+    const path = await create(bucket, 'contradicted', { 'upload-length': String(bytes.byteLength) });
+    expect(await patch(path, 0, bytes.subarray(0, PART))).toMatchObject({ status: 204 });
+    const [upload] = await unfinished(bucket);
+    const at = { Bucket: bucket.name, Key: 'contradicted', UploadId: upload?.UploadId };
+    await bucket.client.send(new UploadPartCommand({ ...at, PartNumber: 1, Body: someBytes(5 * MiB) }));
+    expect(await patch(path, PART, bytes.subarray(PART))).toMatchObject({ status: 409 });
+    expect(await offsetOf(path)).toBe(0);
+    expect(await patch(path, 0, bytes.subarray(0, PART))).toMatchObject({ status: 204 });
+    expect(await offsetOf(path)).toBe(bytes.byteLength);
+    expect(await objectSha256(bucket, 'contradicted')).toBe(sha256(bytes));
   });
 
   test('what a connection brought before it broke counts, and nothing else', async () => {
