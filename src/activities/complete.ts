@@ -42,11 +42,21 @@ export function createComplete({
       const repeated = input.again || attempt.previous > 0;
       const earlier = repeated ? await find() : null;
       if (earlier !== null) return checked(earlier, crc32, input.size);
-      await checkSource(sources, input, keys, attempt.signal);
-      const ifMatch = await heldBy(plain, input, keys, attempt.signal);
-      attempt.fence();
+      const look = async (): Promise<{ ifMatch?: string }> => {
+        await checkSource(sources, input, keys, attempt.signal);
+        const held = await heldBy(plain, input, keys, attempt.signal);
+        attempt.fence();
+        return held;
+      };
+      const ifMatch = await look();
       try {
-        const answer = await store.completeMultipartUpload({ ...request, ...ifMatch }, attempt.signal);
+        const answer = await store
+          .completeMultipartUpload({ ...request, ...ifMatch }, attempt.signal)
+          .catch(async (error: unknown) => {
+            if (ifMatch.ifMatch === undefined || !isUndecided(error)) throw error;
+            await look();
+            return await store.completeMultipartUpload(request, attempt.signal);
+          });
         if (repeated) await confirm(store, input, attempt.signal);
         return {
           etag: answer.etag,
@@ -101,6 +111,13 @@ async function checkSource(
   } finally {
     await source.close();
   }
+}
+
+/** MinIO reads no condition on an object under a customer's key that the request does not bring; others know none at all. */
+function isUndecided(error: unknown): boolean {
+  return (
+    error instanceof LongshoreError && (error.code === 'InvalidRequest' || error.code === 'NotSupported')
+  );
 }
 
 /**

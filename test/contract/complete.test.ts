@@ -44,13 +44,15 @@ function input(versionId?: string): CompleteInput {
 }
 
 /** A server whose key holds the object with this ETag, and that looks at the condition. */
-async function completed(asked: CompleteInput, etag: string, looks = true) {
+async function completed(asked: CompleteInput, etag: string, looks: boolean | 'refuses' = true) {
   const requests: CompleteRequest[] = [];
   const store = {
     headObject: () => Promise.resolve({ size: 5, etag, lastModified: LONG_AGO, metadata: {} }),
     completeMultipartUpload: (request: CompleteRequest) => {
       requests.push(request);
-      if (!looks || request.ifMatch === etag) return Promise.resolve({ etag: '"made"' });
+      if (looks === 'refuses' && request.ifMatch !== undefined)
+        return Promise.reject(new LongshoreError('InvalidRequest', 'which key?', { op: 'Complete' }));
+      if (looks !== true || request.ifMatch === etag) return Promise.resolve({ etag: '"made"' });
       return Promise.reject(
         new LongshoreError('PreconditionFailed', 'no', { op: 'CompleteMultipartUpload' }),
       );
@@ -60,7 +62,7 @@ async function completed(asked: CompleteInput, etag: string, looks = true) {
   const sources = { open: () => Promise.resolve(source) } as unknown as Sources;
   const complete = createComplete({ store, sources, keysOf: NO_KEYS });
   const environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 60_000 });
-  const run = environment.run<[CompleteInput], StoredObject>(complete, asked);
+  const run: Promise<StoredObject> = environment.run(complete, asked);
   const answer = await run.then(
     ({ etag: made }) => ({ etag: made }),
     (error: unknown) => ({ code: (error as LongshoreError).code }),
@@ -81,6 +83,12 @@ describe('an object made anew at its own key', () => {
     expect(intact).toMatchObject({ answer: { etag: '"made"' }, requests: [{ ifMatch: '"before"' }] });
     const late = await completed(input('v1'), '"newer"', false);
     expect(late).toEqual({ answer: { code: 'SourceChanged' }, requests: [] });
+  });
+
+  it('is looked at once more where the server cannot tell what is there', async () => {
+    const { answer, requests } = await completed(input(), '"source"', 'refuses');
+    expect(answer).toEqual({ etag: '"made"' });
+    expect(requests.map(({ ifMatch }) => ifMatch)).toEqual(['"source"', undefined]);
   });
 
   it('elsewhere is asked for without a condition', async () => {
