@@ -76,6 +76,14 @@ describe('the id of a session that has ended', () => {
       destination: { bucket: scene.bucket.name, key: 'theirs/x' },
     };
     expect(await scene.api.send('POST', '/api/v1/objects/', object, theirs)).toMatchObject(taken);
+    const node = [randomUUID(), 'x', scene.bucket.name, 'theirs/z'];
+    const text = `INSERT INTO nodes (node_id, name, bucket, key, status) VALUES ($1, $2, $3, $4, 'ACTIVE')`;
+    await db.query({ text, values: node });
+    const rotate = { upload_id: id, encryption: { type: 'SSE_S3' } };
+    const path = `/api/v1/nodes/${String(node[0])}`;
+    expect(await scene.api.send('POST', `${path}/rotate`, rotate, theirs)).toMatchObject(taken);
+    const rollback = { upload_id: id, version_id: 'v1' };
+    expect(await scene.api.send('POST', `${path}/rollback`, rollback, theirs)).toMatchObject(taken);
     expect(await getSession(db, id)).toEqual(before);
     // Who may may try again.
     const again = await begin(scene, ask, mine);

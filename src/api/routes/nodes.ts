@@ -13,6 +13,7 @@ import { page } from '../refusals.js';
 import * as s from '../schemas/nodes.js';
 import { reads, writes } from '../schemas/problem.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
+import { mustBeNoSession } from '../sessions/reuse.js';
 
 const tags = ['nodes'];
 
@@ -117,6 +118,7 @@ function rollbackRoute(app: Routes, deps: ApiDeps): void {
       mustGrant(request, { bucket, key });
       const versionId = body.version_id;
       const id = body.upload_id ?? derivedId(request);
+      if (id !== undefined) await mustBeNoSession(deps.db, request, id);
       // The same request again finds the node where it brought it.
       if (node.uploadId !== id || id === undefined) {
         checkRollback(node, versionId);
