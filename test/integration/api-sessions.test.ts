@@ -432,7 +432,8 @@ describe('a chunk', () => {
 
   test('may take longer than any other request, as long as it moves', async () => {
     const scene = await sessionScene(rig, { LONGSHORE_SESSION_IDLE: '1s' });
-    const id = await begun(scene, 10, { key: 'slow.bin' });
+    // Longer than the session would live without it, too.
+    const id = await begun(scene, 10, { key: 'slow.bin', ttl: 2 });
     const slow = slowly(scene.api, `/api/v1/sessions/${id}/chunks/0`, 10);
     for (let byte = 0; byte < 10; byte++) {
       await new Promise((resolve) => setTimeout(resolve, 250));

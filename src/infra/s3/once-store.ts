@@ -29,17 +29,6 @@ export function passingOn(store: ObjectStore, pool: BufferPool, trusted: boolean
   const whole = buffering(store, pool);
   const trailers = new Trailers(trusted ? 'unknown' : 'none');
 
-  const framedPart = async (request: UploadPartRequest, once: OnceBody, signal: AbortSignal) => {
-    const { body, sent } = noting(once);
-    const site: CallSite = { op: 'UploadPart', bucket: request.bucket, key: request.key };
-    const size = async (): Promise<number | undefined> => {
-      const [part] = await store.listParts({ ...request, after: request.partNumber - 1, max: 1 }, signal);
-      return part?.partNumber === request.partNumber ? part.size : undefined;
-    };
-    const call = (): Promise<PartAnswer> => store.uploadPart({ ...request, body }, signal);
-    return await trailers.part(site, body.length, call, { sent, size });
-  };
-
   /** With a part of one byte, of an upload that is aborted: nothing at the key is touched. */
   const prove = async (request: Provable, signal: AbortSignal): Promise<void> => {
     const { bucket, key, encryption, customerKey } = request;
@@ -48,7 +37,7 @@ export function passingOn(store: ObjectStore, pool: BufferPool, trusted: boolean
     const part = { ...at, ...(await store.createMultipartUpload(asked, signal)), partNumber: 1 };
     try {
       const once = { length: PROBE.length, once: Readable.from([PROBE], { objectMode: false }) };
-      await framedPart({ ...part, body: once }, once, signal);
+      await framedPart(store, trailers, { ...part, body: once }, signal);
     } catch (error) {
       if (trailers.standing === 'unknown' || trailers.standing === 'shown') throw error;
       const body = { body: PROBE, crc32: crcToBase64(crc32(PROBE)) };
@@ -96,9 +85,25 @@ export function passingOn(store: ObjectStore, pool: BufferPool, trusted: boolean
         await prove(request, signal);
       }
       if (trailers.standing === 'none') return await whole.uploadPart(request, signal);
-      return await framedPart(request, body, signal);
+      return await framedPart(store, trailers, { ...request, body }, signal);
     },
   };
+}
+
+async function framedPart(
+  store: ObjectStore,
+  trailers: Trailers,
+  request: UploadPartRequest & { body: OnceBody },
+  signal: AbortSignal,
+): Promise<PartAnswer> {
+  const { body, sent } = noting(request.body);
+  const site: CallSite = { op: 'UploadPart', bucket: request.bucket, key: request.key };
+  const size = async (): Promise<number | undefined> => {
+    const [part] = await store.listParts({ ...request, after: request.partNumber - 1, max: 1 }, signal);
+    return part?.partNumber === request.partNumber ? part.size : undefined;
+  };
+  const call = (): Promise<PartAnswer> => store.uploadPart({ ...request, body }, signal);
+  return await trailers.part(site, body.length, call, { sent, size });
 }
 
 type UploadPartRequest = Parameters<ObjectStore['uploadPart']>[0];
