@@ -531,7 +531,7 @@ describe('who may', () => {
     expect(relayed).toMatchObject({ status: 403, body: { code: 'InsecureTransport' } });
     const wrong = { ...ask.encryption, customer_key_md5: createHash('md5').update('no').digest('base64') };
     const refused = await scene.api.send('POST', '/api/v1/sessions/', { ...ask, encryption: wrong });
-    expect(refused).toMatchObject({ status: 400, body: { code: 'InvalidInput' } });
+    expect(refused).toMatchObject({ status: 422, body: { code: 'Contradictory' } });
     expect(refused.text).not.toContain(key.toString('base64'));
   });
 });

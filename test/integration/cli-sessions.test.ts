@@ -188,7 +188,7 @@ describe('put of a file', () => {
   test('Ctrl-C once keeps what was sent, twice leaves nothing', async () => {
     const [bucket, file] = [await rig.bucket(), await rig.bigFile(60 * MiB)];
     const id = randomUUID();
-    const slow = rig.proxy.fault({ op: 'UploadPart', key: id }, faults.delay(PART_MS));
+    const slow = rig.proxy.fault({ op: 'UploadPart', key: id }, faults.delay(3 * PART_MS));
     const first = longshore(...put(file.path, bucket, id));
     await received(id, 1);
     first.signal('SIGINT');

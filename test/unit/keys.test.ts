@@ -45,7 +45,7 @@ describe('a customer’s key', () => {
     expect(customerKeyFromBase64(b64, md5)).toEqual({ key: bytes, md5 });
     const other = createHash('md5').update('x').digest('base64');
     for (const wrong of [other, '', md5.slice(1)])
-      expect(() => customerKey(bytes, wrong)).toThrow(expect.objectContaining({ code: 'InvalidInput' }));
+      expect(() => customerKey(bytes, wrong)).toThrow(expect.objectContaining({ code: 'Contradictory' }));
   });
 
   it('is told by its MD5 in a fingerprint, whatever name it was sealed under', () => {

@@ -16,9 +16,10 @@ export function unknownRoutes(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     if (!request.is404) return;
     const path = withoutSlash(pathOf(request));
-    const methods = [...known.values()]
-      .filter(({ pattern }) => pattern.test(path))
-      .flatMap((entry) => [...entry.methods]);
+    // A path that stands by itself is that, though a parameter of another would hold its last part.
+    const itself = known.get(path);
+    const entries = itself ? [itself] : [...known.values()].filter(({ pattern }) => pattern.test(path));
+    const methods = entries.flatMap((entry) => [...entry.methods]);
     if (methods.length === 0) throw notFound(request);
     reply.header('allow', [...new Set(methods)].sort().join(', '));
     const message = `${path} does not take ${request.method}`;

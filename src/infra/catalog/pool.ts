@@ -36,7 +36,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
 /** Longer than the server's own limit: it counts only when the server is gone without a word. */
 const READ_TIMEOUT_MS = 35_000;
-const IDLE_IN_TRANSACTION_MS = 60_000;
+/** A process that stands still in a transaction keeps its locks: others wait for it this long. */
+const IDLE_IN_TRANSACTION_MS = 20_000;
 
 const SCHEMA_NAME = /^[a-z_][a-z0-9_]{0,62}$/;
 

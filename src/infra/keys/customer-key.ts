@@ -16,17 +16,17 @@ export function md5Of(key: Buffer): string {
   return createHash('md5').update(key).digest('base64');
 }
 
-/** Throws InvalidInput unless it has 32 bytes and, where `md5` (base64) is given, that MD5. */
+/** Throws InvalidInput unless it has 32 bytes, and Contradictory where `md5` (base64) is given and is not its MD5. */
 export function customerKey(key: Buffer, md5?: string): CustomerKey {
   if (key.length !== KEY_BYTES)
     throw invalid(`a customer's key has ${KEY_BYTES} bytes, this one has ${key.length}`);
   const own = md5Of(key);
   if (md5 !== undefined && !isSame(own, md5))
-    throw invalid('the MD5 that came with the customer’s key is that of another key');
+    throw refused('Contradictory', 'the MD5 that came with the customer’s key is that of another key');
   return { key, md5: own };
 }
 
-/** From base64, as headers and JSON carry it. Throws InvalidInput. */
+/** From base64, as headers and JSON carry it. Throws InvalidInput or Contradictory. */
 export function customerKeyFromBase64(text: string, md5?: string): CustomerKey {
   if (!BASE64.test(text)) throw invalid(`a customer's key is ${KEY_BYTES} bytes in base64`);
   return customerKey(Buffer.from(text, 'base64'), md5);
@@ -45,9 +45,13 @@ function isSame(a: string, b: string): boolean {
   return left.length === right.length && timingSafeEqual(left, right);
 }
 
-// The message never holds what was given: it may be the key with a slip in it.
 function invalid(message: string): LongshoreError {
-  return new LongshoreError('InvalidInput', message, {
+  return refused('InvalidInput', message);
+}
+
+// The message never holds what was given: it may be the key with a slip in it.
+function refused(code: 'InvalidInput' | 'Contradictory', message: string): LongshoreError {
+  return new LongshoreError(code, message, {
     op: 'readKey',
     hint: 'Make a key with `openssl rand 32 > key` and keep it: without it the object cannot be read.',
   });
