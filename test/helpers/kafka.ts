@@ -38,10 +38,14 @@ export async function startTestKafka(): Promise<TestKafka> {
   await writeFile(settings, propertiesOf(folder, port, controllerPort));
   const env = { ...serverEnvironment(process.env), JDK_JAVA_OPTIONS: HEAP };
   const id = randomBytes(16).toString('base64url');
-  await promisify(execFile)(command, ['kafka.tools.StorageTool', 'format', '-t', id, '-c', settings], {
-    env,
-    timeout: READY_MS,
-  });
+  await promisify(execFile)(
+    command,
+    ['kafka.tools.StorageTool', 'format', `--cluster-id=${id}`, '-c', settings],
+    {
+      env,
+      timeout: READY_MS,
+    },
+  );
   const guard = startGuard();
   const broker = `127.0.0.1:${port}`;
   const config = (topic: string): KafkaConfig => ({
