@@ -1,18 +1,16 @@
 /** Twenty minutes of everyday life: a monitored folder that changes, an API that is asked, uploads one after the other. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KiB, MiB } from '../src/core/limits.js';
-import { pickPort } from '../src/dev/ports.js';
 import { UPLOADS_BUCKET } from '../src/dev/stack.js';
 import { makeTree } from './job-files.js';
 import { Sampler, trendLine, type Trend } from './job-sampling.js';
 import { keepFigures, withScene, type Scene } from './job-scene.js';
 import { runMeasured } from './measure.js';
+import { endChild, startApi } from './tools/api.js';
 import type { BenchOptions } from './jobs.js';
 
 const MONITORED = 'soak-monitored';
@@ -48,30 +46,9 @@ export async function benchSoak({ minutes, scale, signal, log }: BenchOptions): 
       for (const line of linesOf(figures)) console.log(line);
       await keepFigures('soak', { scale, ...figures }, log);
     } finally {
-      await Promise.all([stop(watched), stop(api.child)]);
+      await Promise.all([endChild(watched), endChild(api.child)]);
     }
   });
-}
-
-interface Api {
-  url: string;
-  child: ChildProcess;
-}
-
-async function startApi({ cli, dataDir, env }: Scene): Promise<Api> {
-  const port = await pickPort();
-  const args = [cli, 'api', '--json', '--data-dir', dataDir, '--port', String(port)];
-  const child = spawn(process.execPath, args, {
-    // Asked twice a second and more, from one address.
-    env: { ...env, LONGSHORE_API_RATE: '0', LONGSHORE_LOG_LEVEL: 'warn' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const lines = createInterface({ input: child.stdout });
-  const ended = once(child, 'exit').then(([code]) =>
-    Promise.reject(new Error(`the API ended with ${String(code)}`)),
-  );
-  const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
-  return { url: (JSON.parse(line) as { url: string }).url, child };
 }
 
 /** A command that follows a job for the whole time: its bandwidth is chosen so that it lasts longer. */
@@ -94,15 +71,6 @@ async function startSlowUpload(
     `s3://${UPLOADS_BUCKET}/slow`,
   ];
   return spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
-  await exited;
-  clearTimeout(timer);
 }
 
 function pidOf({ pid, exitCode, signalCode }: ChildProcess): number | undefined {

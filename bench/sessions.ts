@@ -4,15 +4,12 @@
  * and the API's memory beside their bounds, and writes bench/results/job-sessions-<time>.json. `--many` sends one session
  * of 10,000 chunks of 5 MiB to a server that keeps no bytes, and looks at the history too. Ends with 1 beyond a bound.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once, setMaxListeners } from 'node:events';
+import { setMaxListeners } from 'node:events';
 import { randomFillSync } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { crc32 } from '@node-rs/crc32';
 import { Pool } from 'undici';
 import { MiB } from '../src/core/limits.js';
-import { pickPort } from '../src/dev/ports.js';
 import { run } from '../src/dev/run.js';
 import { UPLOADS_BUCKET } from '../src/dev/stack.js';
 import { formatSize, parseSize } from '../src/infra/config.js';
@@ -23,6 +20,7 @@ import { forkNullSink } from '../test/helpers/null-sink-process.js';
 import { keepFigures, withScene, type Scene } from './job-scene.js';
 import { cpuOf, peakRss } from './measure.js';
 import { median } from './report.js';
+import { endChild, startApi, type Api } from './tools/api.js';
 
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
@@ -85,24 +83,20 @@ async function main(): Promise<void> {
   const env = sink === undefined ? {} : { AWS_ENDPOINT_URL_S3: sink.endpoint, ...SINK_KEYS };
   try {
     await withScene({ room, env, signal: stop.signal, log }, async (scene) => {
-      const api = await startApi(scene, values.profile);
+      const profile = values.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', values.profile];
+      const api = await startApi(scene, profile);
       const store = createObjectStore(scene.config.s3);
       try {
         const runs = Number(values.runs ?? (many ? 1 : 3));
         await compare(scene, { shape, api, store, runs, warmUp: !many });
       } finally {
         store.close();
-        await end(api.child);
+        await endChild(api.child);
       }
     });
   } finally {
     await sink?.close();
   }
-}
-
-interface Api {
-  url: string;
-  child: ChildProcess;
 }
 
 interface Compared {
@@ -277,32 +271,6 @@ async function empty(store: ObjectStore): Promise<void> {
   const { signal } = new AbortController();
   const { objects } = await store.listObjects({ bucket: UPLOADS_BUCKET, prefix: '' }, signal);
   await store.deleteObjects({ bucket: UPLOADS_BUCKET, keys: objects.map(({ key }) => key) }, signal);
-}
-
-async function startApi({ cli, dataDir, env }: Scene, profile: string | undefined): Promise<Api> {
-  const flags = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile];
-  const port = await pickPort();
-  const args = [...flags, cli, 'api', '--json', '--data-dir', dataDir, '--port', String(port)];
-  const child = spawn(process.execPath, args, {
-    env: { ...env, LONGSHORE_API_RATE: '0', LONGSHORE_LOG_LEVEL: 'warn' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const ended = once(child, 'exit').then(([code]) =>
-    Promise.reject(new Error(`the API ended with ${String(code)}`)),
-  );
-  const lines = createInterface({ input: child.stdout });
-  const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
-  ended.catch(() => undefined);
-  return { url: (JSON.parse(line) as { url: string }).url, child };
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
-  await exited;
-  clearTimeout(timer);
 }
 
 await main();

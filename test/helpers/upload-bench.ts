@@ -25,6 +25,7 @@ import type {
   UploadResult,
 } from '../../src/core/uploads.js';
 import type { Inspection, StoredObject, WindowResult } from '../../src/core/upload-steps.js';
+import { workflowBundle, type TestNamespace } from './temporal.js';
 import { eventually } from './wait.js';
 
 export interface BenchServer {
@@ -32,6 +33,17 @@ export interface BenchServer {
   nativeConnection: NativeConnection;
   namespace: string;
   bundle: { code: string };
+}
+
+/** What benches of this namespace run on. */
+export async function benchServer(temporal: TestNamespace): Promise<BenchServer> {
+  const { client, namespace } = temporal;
+  return {
+    client,
+    namespace,
+    nativeConnection: await temporal.nativeConnection(),
+    bundle: await workflowBundle(),
+  };
 }
 
 export interface RunningBenchWorker {

@@ -6,9 +6,9 @@ import { checkWorkflowId, jobWorkflowId, rootQueue, uploadWorkflowId } from '../
 import { approveSignal, jobStatusQuery, type JobMemo } from '../../src/core/jobs.js';
 import type { BatchInput, RegroupInput } from '../../src/core/job-steps.js';
 import { cancelSignal, pauseSignal, resumeSignal } from '../../src/core/uploads.js';
-import { testNamespace, workflowBundle, type TestNamespace } from '../helpers/temporal.js';
+import { testNamespace, type TestNamespace } from '../helpers/temporal.js';
 import { COUNTS, DEFINITION, JobBench, ROOT, type JobHandle } from '../helpers/job-bench.js';
-import { failing, failureOf, until, type BenchServer } from '../helpers/upload-bench.js';
+import { benchServer, failing, failureOf, until, type BenchServer } from '../helpers/upload-bench.js';
 import { eventually } from '../helpers/wait.js';
 
 let temporal: TestNamespace;
@@ -16,13 +16,7 @@ let env: BenchServer;
 
 beforeAll(async () => {
   temporal = await testNamespace();
-  const { client, namespace } = temporal;
-  env = {
-    client,
-    namespace,
-    nativeConnection: await temporal.nativeConnection(),
-    bundle: await workflowBundle(),
-  };
+  env = await benchServer(temporal);
 });
 afterAll(() => temporal.close());
 

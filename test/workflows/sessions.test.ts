@@ -16,9 +16,10 @@ import {
 } from '../../src/core/sessions.js';
 import { cancelSignal, pauseSignal, resumeSignal } from '../../src/core/uploads.js';
 import type { CreateInput } from '../../src/core/upload-steps.js';
-import { testNamespace, workflowBundle, type TestNamespace } from '../helpers/temporal.js';
+import { testNamespace, type TestNamespace } from '../helpers/temporal.js';
 import {
   Bench,
+  benchServer,
   failing,
   failureOf,
   sessionSource,
@@ -34,13 +35,7 @@ let env: BenchServer;
 
 beforeAll(async () => {
   temporal = await testNamespace();
-  const { client, namespace } = temporal;
-  env = {
-    client,
-    namespace,
-    nativeConnection: await temporal.nativeConnection(),
-    bundle: await workflowBundle(),
-  };
+  env = await benchServer(temporal);
 });
 afterAll(() => temporal.close());
 

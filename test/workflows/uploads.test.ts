@@ -10,9 +10,10 @@ import {
   stateQuery,
 } from '../../src/core/uploads.js';
 import type { CreateInput, WindowInput, WindowResult } from '../../src/core/upload-steps.js';
-import { testNamespace, workflowBundle, type TestNamespace } from '../helpers/temporal.js';
+import { testNamespace, type TestNamespace } from '../helpers/temporal.js';
 import {
   Bench,
+  benchServer,
   failing,
   failureOf,
   stored,
@@ -28,13 +29,7 @@ let env: BenchServer;
 
 beforeAll(async () => {
   temporal = await testNamespace();
-  const { client, namespace } = temporal;
-  env = {
-    client,
-    namespace,
-    nativeConnection: await temporal.nativeConnection(),
-    bundle: await workflowBundle(),
-  };
+  env = await benchServer(temporal);
 });
 afterAll(() => temporal.close());
 

@@ -3,7 +3,7 @@ import { isErrorCode } from '../../core/errors.js';
 import type { FailureView } from '../../core/errors.js';
 import type { JobCounts, JobDefinition, JobLimits, JobPhase } from '../../core/jobs.js';
 import type { JobState } from '../../core/states.js';
-import { checkPage, decodeCursor, encodeCursor } from './paging.js';
+import { readPage } from './paging.js';
 import { query } from './pool.js';
 import type { Queryable } from './pool.js';
 import { numberOrNull, timeOrNull } from './values.js';
@@ -75,28 +75,12 @@ export async function getJobByNumber(db: Queryable, job: number): Promise<JobRow
 
 /** Newest first. Throws InvalidInput for a bad cursor or limit. */
 export async function listJobs(db: Queryable, ask: ListJobs): Promise<{ rows: JobRow[]; next?: string }> {
-  checkPage(ask.limit, 'listJobs');
-  const conditions: string[] = [];
-  const given: unknown[] = [];
-  const bind = (value: unknown): string => `$${given.push(value)}`;
-  if (ask.state !== undefined) conditions.push(`state = ${bind(ask.state)}`);
-  if (ask.bucket !== undefined) conditions.push(`destination_bucket = ${bind(ask.bucket)}`);
-  if (ask.monitored !== undefined) conditions.push(`monitored = ${bind(ask.monitored)}`);
-  if (ask.apiKey !== undefined) conditions.push(`api_key = ${bind(ask.apiKey)}`);
-  if (ask.cursor !== undefined) {
-    const [createdAt, id] = decodeCursor(ask.cursor, 'listJobs');
-    conditions.push(`(created_at, id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
-  }
-  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
-  const { rows } = await query<RawJob>(db, 'listJobs', {
-    text: `SELECT * FROM upload_jobs ${where} ORDER BY created_at DESC, id DESC LIMIT ${bind(ask.limit + 1)}`,
-    values: given,
-  });
-  const page = rows.slice(0, ask.limit).map(toJobRow);
-  const last = page.at(-1);
-  return rows.length > ask.limit && last !== undefined
-    ? { rows: page, next: encodeCursor(last) }
-    : { rows: page };
+  const { state, bucket, monitored, apiKey } = ask;
+  const filters = { state, destination_bucket: bucket, monitored, api_key: apiKey };
+  const idOf = ({ id }: JobRow): string => id;
+  const list = { op: 'listJobs', from: 'upload_jobs', filters, toRow: toJobRow, idOf };
+  const { rows, nextCursor } = await readPage(db, list, ask);
+  return nextCursor === null ? { rows } : { rows, next: nextCursor };
 }
 
 /** As pg gives it: bigint as text, times as Date. */

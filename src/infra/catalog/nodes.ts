@@ -1,7 +1,7 @@
 /** The table of nodes: objects that somebody registered, and what is there of each. */
 import type { NodeState } from '../../core/states.js';
 import type { Encryption } from '../../core/uploads.js';
-import { checkPage, decodeCursor, encodeCursor } from './paging.js';
+import { readPage, type Page, type PageAsk } from './paging.js';
 import { query } from './pool.js';
 import type { Queryable } from './pool.js';
 import { numberOrNull } from './values.js';
@@ -49,47 +49,20 @@ export async function openSessionOf(db: Queryable, nodeId: string): Promise<stri
   return rows[0]?.id;
 }
 
-export interface ListNodes {
+export interface ListNodes extends PageAsk {
   status?: NodeState | undefined;
   connectorId?: string | undefined;
   bucket?: string | undefined;
-  /** Rows of one page, 1 to 1,000. */
-  limit: number;
-  /** `nextCursor` of the page before. */
-  cursor?: string | undefined;
 }
 
-export interface NodePage {
-  rows: NodeRow[];
-  /** null after the last page. */
-  nextCursor: string | null;
-}
+export type NodePage = Page<NodeRow>;
 
 /** Newest first. Throws InvalidInput for a bad cursor or limit. */
 export async function listNodes(db: Queryable, ask: ListNodes): Promise<NodePage> {
-  checkPage(ask.limit, 'listNodes');
-  const conditions: string[] = [];
-  const given: unknown[] = [];
-  const bind = (value: unknown): string => `$${given.push(value)}`;
-  if (ask.status !== undefined) conditions.push(`status = ${bind(ask.status)}`);
-  if (ask.connectorId !== undefined) conditions.push(`connector_id = ${bind(ask.connectorId)}`);
-  if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
-  if (ask.cursor !== undefined) {
-    const [createdAt, id] = decodeCursor(ask.cursor, 'listNodes');
-    conditions.push(`(created_at, node_id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
-  }
-  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
-  const { rows } = await query<RawRow>(db, 'listNodes', {
-    text: `SELECT * FROM nodes ${where} ORDER BY created_at DESC, node_id DESC LIMIT ${bind(ask.limit + 1)}`,
-    values: given,
-  });
-  const page = rows.slice(0, ask.limit).map(toRow);
-  const last = page.at(-1);
-  const more = rows.length > ask.limit && last !== undefined;
-  return {
-    rows: page,
-    nextCursor: more ? encodeCursor({ createdAt: last.createdAt, id: last.nodeId }) : null,
-  };
+  const { status, connectorId, bucket } = ask;
+  const filters = { status, connector_id: connectorId, bucket };
+  const idOf = ({ nodeId }: NodeRow): string => nodeId;
+  return await readPage(db, { op: 'listNodes', from: 'nodes', id: 'node_id', filters, toRow, idOf }, ask);
 }
 
 /** As pg gives it: bigint as text, times as Date. */

@@ -2,7 +2,7 @@
 import type { FailureView } from '../../core/errors.js';
 import { isTerminal, type UploadState } from '../../core/states.js';
 import type { ClientSource, Encryption, Verification } from '../../core/uploads.js';
-import { checkPage, decodeCursor, encodeCursor } from './paging.js';
+import { readPage, type Page, type PageAsk } from './paging.js';
 import { query } from './pool.js';
 import type { Queryable } from './pool.js';
 import { failureOrNull, numberOrNull, timeOrNull } from './values.js';
@@ -70,51 +70,28 @@ export async function getSession(db: Queryable, id: string): Promise<SessionRow 
   return rows[0] === undefined ? undefined : toRow(rows[0]);
 }
 
-export interface ListSessions {
+export interface ListSessions extends PageAsk {
   state?: UploadState | undefined;
   connectorId?: string | undefined;
   bucket?: string | undefined;
   /** Of one API key alone. */
   apiKey?: string | undefined;
-  /** Rows of one page, 1 to 1,000. */
-  limit: number;
-  /** `nextCursor` of the page before. */
-  cursor?: string | undefined;
 }
 
-export interface SessionPage {
-  rows: SessionRow[];
-  /** null after the last page. */
-  nextCursor: string | null;
-}
+export type SessionPage = Page<SessionRow>;
 
 /** Newest first. Throws InvalidInput for a bad cursor or limit. */
 export async function listSessions(db: Queryable, ask: ListSessions): Promise<SessionPage> {
-  checkPage(ask.limit, 'listSessions');
-  const conditions: string[] = [];
-  const given: unknown[] = [];
-  const bind = (value: unknown): string => `$${given.push(value)}`;
-  if (ask.connectorId !== undefined) conditions.push(`connector_id = ${bind(ask.connectorId)}`);
-  if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
-  if (ask.apiKey !== undefined) conditions.push(`api_key = ${bind(ask.apiKey)}`);
-  if (ask.state !== undefined) conditions.push(`state = ${bind(ask.state)}`);
+  const { state, connectorId, bucket, apiKey } = ask;
+  const filters = { connector_id: connectorId, bucket, api_key: apiKey, state };
   // Few are alive, and an index has them.
-  if (ask.state !== undefined && !isTerminal(ask.state)) conditions.push('ended_at IS NULL');
-  if (ask.cursor !== undefined) {
-    const [createdAt, id] = decodeCursor(ask.cursor, 'listSessions');
-    conditions.push(`(created_at, id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
-  }
-  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
-  const { rows } = await query<RawRow>(db, 'listSessions', {
-    text: `SELECT * FROM (${READ}) AS seen ${where} ORDER BY created_at DESC, id DESC LIMIT ${bind(ask.limit + 1)}`,
-    values: given,
-  });
-  const page = rows.slice(0, ask.limit).map(toRow);
-  const last = page.at(-1);
-  return {
-    rows: page,
-    nextCursor: rows.length > ask.limit && last !== undefined ? encodeCursor(last) : null,
-  };
+  const also = state !== undefined && !isTerminal(state) ? ['ended_at IS NULL'] : [];
+  const idOf = ({ id }: SessionRow): string => id;
+  return await readPage(
+    db,
+    { op: 'listSessions', from: `(${READ}) AS seen`, filters, also, toRow, idOf },
+    ask,
+  );
 }
 
 /** As pg gives it: bigint as text, times as Date, jsonb parsed. */

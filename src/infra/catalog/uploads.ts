@@ -5,7 +5,7 @@ import type { Source, UploadReport, Verification } from '../../core/uploads.js';
 import { wipeKeysOf } from '../keys/key-store.js';
 import { uploadEnded, uploadEnding } from './ended.js';
 import { renewNode } from './node-renewal.js';
-import { checkPage, decodeCursor, encodeCursor } from './paging.js';
+import { readPage, type Page, type PageAsk } from './paging.js';
 import { query, transaction } from './pool.js';
 import type { Pool, PoolClient, Queryable } from './pool.js';
 import { endSession } from './session-end.js';
@@ -173,44 +173,19 @@ export async function getUpload(db: Queryable, id: string): Promise<UploadRow | 
   return rows[0] === undefined ? undefined : toRow(rows[0]);
 }
 
-export interface ListUploads {
+export interface ListUploads extends PageAsk {
   state?: UploadState | undefined;
   bucket?: string | undefined;
-  /** Rows of one page, 1 to 1,000. */
-  limit: number;
-  /** `nextCursor` of the page before. */
-  cursor?: string | undefined;
 }
 
-export interface UploadPage {
-  rows: UploadRow[];
-  /** null after the last page. */
-  nextCursor: string | null;
-}
+export type UploadPage = Page<UploadRow>;
 
 /** Newest first. Rows that arrive meanwhile neither shift nor repeat a page. Throws InvalidInput for a bad cursor or limit. */
 export async function listUploads(db: Queryable, ask: ListUploads): Promise<UploadPage> {
-  checkPage(ask.limit, 'listUploads');
-  const conditions: string[] = [];
-  const given: unknown[] = [];
-  const bind = (value: unknown): string => `$${given.push(value)}`;
-  if (ask.state !== undefined) conditions.push(`state = ${bind(ask.state)}`);
-  if (ask.bucket !== undefined) conditions.push(`bucket = ${bind(ask.bucket)}`);
-  if (ask.cursor !== undefined) {
-    const [createdAt, id] = decodeCursor(ask.cursor, 'listUploads');
-    conditions.push(`(created_at, id) < (${bind(createdAt)}::timestamptz, ${bind(id)})`);
-  }
-  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
-  const { rows } = await query<RawRow>(db, 'listUploads', {
-    text: `SELECT * FROM object_uploads ${where} ORDER BY created_at DESC, id DESC LIMIT ${bind(ask.limit + 1)}`,
-    values: given,
-  });
-  const page = rows.slice(0, ask.limit).map(toRow);
-  const last = page.at(-1);
-  return {
-    rows: page,
-    nextCursor: rows.length > ask.limit && last !== undefined ? encodeCursor(last) : null,
-  };
+  const { state, bucket } = ask;
+  const filters = { state, bucket };
+  const idOf = ({ id }: UploadRow): string => id;
+  return await readPage(db, { op: 'listUploads', from: 'object_uploads', filters, toRow, idOf }, ask);
 }
 
 /** As pg gives it: bigint as text, times as Date. */

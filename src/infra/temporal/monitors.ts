@@ -1,15 +1,10 @@
 /** The Temporal Schedules of monitored jobs: one each, to be seen and paused in the Web UI. */
-import {
-  ScheduleAlreadyRunning,
-  ScheduleNotFoundError,
-  ScheduleOverlapPolicy,
-  type Client,
-  type ScheduleOptions,
-} from '@temporalio/client';
+import { ScheduleOverlapPolicy, type Client, type ScheduleOptions } from '@temporalio/client';
 import { checkWorkflowId, monitorScheduleId, QUEUES } from '../../core/ids.js';
 import type { MonitorInput } from '../../core/job-steps.js';
 import { MONITOR_WORKFLOW, type JobDefinition } from '../../core/jobs.js';
 import { describeJobWay, JOB_KEYS } from './job-runs.js';
+import { ifThere, putSchedule } from './schedules.js';
 import { summarize } from './summary.js';
 
 export interface Monitor {
@@ -24,16 +19,7 @@ const CATCH_UP = '2 minutes';
 
 /** Creates the schedule, or brings it up to date; whether it is paused stays as it is. */
 export async function putMonitor(client: Client, monitor: Monitor): Promise<void> {
-  const options = scheduleOf(monitor);
-  try {
-    await client.schedule.create(options);
-  } catch (error) {
-    if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-    const { spec, action, policies } = options;
-    await client.schedule
-      .getHandle(options.scheduleId)
-      .update(({ state }) => ({ spec, action, ...(policies === undefined ? {} : { policies }), state }));
-  }
+  await putSchedule(client, scheduleOf(monitor));
 }
 
 /** False when there was none. */
@@ -45,16 +31,6 @@ export async function removeMonitorSchedule(client: Client, id: string): Promise
 export async function pauseMonitor(client: Client, id: string, paused: boolean): Promise<boolean> {
   const handle = client.schedule.getHandle(monitorScheduleId(id));
   return await ifThere(() => (paused ? handle.pause('paused with its job') : handle.unpause()));
-}
-
-async function ifThere(step: () => Promise<unknown>): Promise<boolean> {
-  try {
-    await step();
-    return true;
-  } catch (error) {
-    if (error instanceof ScheduleNotFoundError) return false;
-    throw error;
-  }
 }
 
 function scheduleOf({ input, definition, interval }: Monitor): ScheduleOptions {

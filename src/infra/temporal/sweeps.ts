@@ -1,7 +1,5 @@
 /** Sweeps: one by a Temporal Schedule, to be seen and paused in the Web UI, and those that people ask for. */
 import {
-  ScheduleAlreadyRunning,
-  ScheduleNotFoundError,
   ScheduleOverlapPolicy,
   type Client,
   type ScheduleOptions,
@@ -12,6 +10,7 @@ import { QUEUES, SWEEP_SCHEDULE, sweepWorkflowId } from '../../core/ids.js';
 import { SWEEP_WORKFLOW, type SweepInput } from '../../core/maintenance.js';
 import { SEARCH_ATTRIBUTES } from '../../core/states.js';
 import type { MaintenanceConfig } from '../config-maintenance.js';
+import { ifThere, putSchedule } from './schedules.js';
 import { summarize } from './summary.js';
 
 const KIND = defineSearchAttributeKey(SEARCH_ATTRIBUTES.kind, 'KEYWORD');
@@ -28,25 +27,8 @@ export async function ensureSweepSchedule(
   { sweepIntervalMs, sweepAgeMs }: MaintenanceConfig,
   installation: string,
 ): Promise<void> {
-  if (sweepIntervalMs === 0) return await removeSchedule(client);
-  const options = scheduleOf(sweepIntervalMs, sweepAgeMs, installation);
-  try {
-    await client.schedule.create(options);
-  } catch (error) {
-    if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-    const { spec, action, policies } = options;
-    await client.schedule
-      .getHandle(SWEEP_SCHEDULE)
-      .update(({ state }) => ({ spec, action, ...(policies === undefined ? {} : { policies }), state }));
-  }
-}
-
-async function removeSchedule(client: Client): Promise<void> {
-  try {
-    await client.schedule.getHandle(SWEEP_SCHEDULE).delete();
-  } catch (error) {
-    if (!(error instanceof ScheduleNotFoundError)) throw error;
-  }
+  if (sweepIntervalMs === 0) await ifThere(() => client.schedule.getHandle(SWEEP_SCHEDULE).delete());
+  else await putSchedule(client, scheduleOf(sweepIntervalMs, sweepAgeMs, installation));
 }
 
 function scheduleOf(intervalMs: number, olderThanMs: number, installation: string): ScheduleOptions {

@@ -1,18 +1,15 @@
 /** `longshore keys rotate`: an object under another key, its bytes never leaving the server. */
 import { LongshoreError } from '../../../core/errors.js';
 import type { Encryption } from '../../../core/uploads.js';
-import { getNode, type NodeRow } from '../../../infra/catalog/nodes.js';
+import type { NodeRow } from '../../../infra/catalog/nodes.js';
 import type { CustomerKey } from '../../../infra/keys/index.js';
-import { mustBeIdle } from '../../idle-node.js';
 import { checkRotation, rotationUpload } from '../../rotation.js';
-import { Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
 import { readKeyFile } from '../key-file.js';
+import { idleNode, watchCopy } from '../node-copy.js';
 import { badUsage, encryption, type Connections } from '../options.js';
-import { createScreen } from '../screen.js';
 import { seal } from '../sealing.js';
-import { configure, withCatalog, withClient } from '../session.js';
-import { watchToEnd } from '../watching.js';
+import { configure } from '../session.js';
 
 export interface RotateOptions extends Connections {
   keyFile?: string;
@@ -33,39 +30,28 @@ export async function rotate(io: Io, options: RotateOptions, nodeId: string): Pr
   const config = configure(io, options);
   const asked = await read(io, options);
   const newKey = 'key' in asked.to ? asked.to.key : undefined;
-  const node = await withCatalog(config, async (pool) => {
-    await mustBeIdle(pool, { nodeId }, 'rotate');
-    return await getNode(pool, nodeId);
-  });
-  if (node === undefined) throw unknownNode(nodeId);
+  const node = await idleNode(config, nodeId, 'rotate');
   checkRotation(node, { from: asked.from?.md5, to: newKey?.md5 });
-  const interrupts = new Interrupts();
-  try {
-    return await withClient(config, async (client) => {
-      const { uuidv7 } = await import('uuidv7');
-      const to = 'encryption' in asked.to ? asked.to.encryption : undefined;
-      const sealed = await seal(config, rotationUpload({ id: uuidv7(), node, to }), {
-        key: newKey,
-        sourceKey: asked.from,
-      });
-      let keep = true;
-      const started = await client
-        .startUpload(sealed.upload)
-        .catch((error: unknown) => {
-          // Without an answer it may have started, and would need the keys.
-          keep = error instanceof LongshoreError && error.code === 'TemporalUnavailable';
-          throw error;
-        })
-        .finally(() => sealed.close({ keep }));
-      announce(io, node, started.id, started.webUi);
-      const upload = { ...started, bucket: node.bucket, key: node.key };
-      const seconds = (): number => (performance.now() - began) / 1000;
-      const screen = createScreen(io, {});
-      return await watchToEnd({ io, client, upload, screen, interrupts, seconds, mayCancel: true });
+  const seconds = (): number => (performance.now() - began) / 1000;
+  return await watchCopy({ io, config, node, seconds }, async (client) => {
+    const { uuidv7 } = await import('uuidv7');
+    const to = 'encryption' in asked.to ? asked.to.encryption : undefined;
+    const sealed = await seal(config, rotationUpload({ id: uuidv7(), node, to }), {
+      key: newKey,
+      sourceKey: asked.from,
     });
-  } finally {
-    interrupts.release();
-  }
+    let keep = true;
+    const started = await client
+      .startUpload(sealed.upload)
+      .catch((error: unknown) => {
+        // Without an answer it may have started, and would need the keys.
+        keep = error instanceof LongshoreError && error.code === 'TemporalUnavailable';
+        throw error;
+      })
+      .finally(() => sealed.close({ keep }));
+    announce(io, node, started.id, started.webUi);
+    return started;
+  });
 }
 
 async function read(io: Io, options: RotateOptions): Promise<Asked> {
@@ -77,14 +63,6 @@ async function read(io: Io, options: RotateOptions): Promise<Asked> {
   if (encrypted !== undefined) return { from, to: { encryption: encrypted } };
   if (newKeyFile === undefined) throw badUsage('--new-key-file is missing');
   return { from, to: { key: await readKeyFile(io, '--new-key-file', newKeyFile) } };
-}
-
-function unknownNode(nodeId: string): LongshoreError {
-  return new LongshoreError('NotFound', `there is no node ${nodeId}`, {
-    op: 'rotate',
-    key: nodeId,
-    hint: 'GET /api/v1/nodes/ lists those that there are.',
-  });
 }
 
 function announce(io: Io, { bucket, key }: NodeRow, id: string, webUi: string | undefined): void {

@@ -1,48 +1,23 @@
 /** `longshore rollback`: a node back at an earlier version; the server copies it, and no byte leaves it. */
-import { LongshoreError } from '../../../core/errors.js';
-import { getNode, type NodeRow } from '../../../infra/catalog/nodes.js';
-import type { Config } from '../../../infra/config.js';
-import type { LongshoreClient, StartedUpload } from '../../longshore-client.js';
-import { mustBeIdle } from '../../idle-node.js';
+import type { NodeRow } from '../../../infra/catalog/nodes.js';
+import type { StartedUpload } from '../../longshore-client.js';
 import { checkRollback, rollbackUpload } from '../../rollback.js';
-import { Interrupts } from '../interrupts.js';
 import type { Io } from '../io.js';
+import { idleNode, watchCopy } from '../node-copy.js';
 import type { Connections } from '../options.js';
-import { createScreen } from '../screen.js';
-import { configure, withCatalog, withClient } from '../session.js';
-import { watchToEnd } from '../watching.js';
+import { configure } from '../session.js';
 
 /** Exit codes as `put` has them. */
 export async function run(io: Io, options: Connections, nodeId: string, versionId: string): Promise<number> {
   const began = performance.now();
   const config = configure(io, options);
-  const node = await nodeOf(config, nodeId);
+  const node = await idleNode(config, nodeId, 'rollback');
   checkRollback(node, versionId);
-  const interrupts = new Interrupts();
-  try {
-    return await withClient(config, async (client: LongshoreClient) => {
-      const started = await client.startUpload(rollbackUpload({ node, versionId }));
-      announce(io, node, versionId, started);
-      const upload = { ...started, bucket: node.bucket, key: node.key };
-      const seconds = (): number => (performance.now() - began) / 1000;
-      const screen = createScreen(io, {});
-      return await watchToEnd({ io, client, upload, screen, interrupts, seconds, mayCancel: true });
-    });
-  } finally {
-    interrupts.release();
-  }
-}
-
-async function nodeOf(config: Config, nodeId: string): Promise<NodeRow> {
-  const node = await withCatalog(config, async (pool) => {
-    await mustBeIdle(pool, { nodeId }, 'rollback');
-    return await getNode(pool, nodeId);
-  });
-  if (node !== undefined) return node;
-  throw new LongshoreError('NotFound', `there is no node ${nodeId}`, {
-    op: 'rollback',
-    key: nodeId,
-    hint: 'GET /api/v1/nodes/ lists those that there are.',
+  const seconds = (): number => (performance.now() - began) / 1000;
+  return await watchCopy({ io, config, node, seconds }, async (client) => {
+    const started = await client.startUpload(rollbackUpload({ node, versionId }));
+    announce(io, node, versionId, started);
+    return started;
   });
 }
 
