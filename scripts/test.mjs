@@ -10,7 +10,7 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
 const PROJECTS = ['unit', 'contract', 'workflows', 'integration', 'replay', 'faults', 'e2e'];
@@ -58,7 +58,9 @@ async function runVitest(report, leaks) {
 
 async function conclude(report, leakFile, code) {
   const text = await readIfThere(report);
-  const counts = text === undefined ? { passed: 0, failed: 0, skipped: 0 } : count(JSON.parse(text));
+  const results = text === undefined ? [] : JSON.parse(text).testResults;
+  const counts = count(results);
+  for (const failure of failuresOf(results)) console.log(`failed: ${failure}`);
   const leaks = ((await readIfThere(leakFile)) ?? '').split('\n').filter((line) => line !== '');
   for (const leak of leaks) console.log(`left behind: ${leak}`);
   counts.failed += leaks.length;
@@ -73,9 +75,9 @@ async function conclude(report, leakFile, code) {
 }
 
 /** A file that could not be loaded has no tests of its own, and counts as one failure. */
-function count({ testResults }) {
+function count(results) {
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const file of testResults) {
+  for (const file of results) {
     for (const { status } of file.assertionResults) {
       if (status === 'passed') counts.passed++;
       else if (status === 'failed') counts.failed++;
@@ -85,6 +87,19 @@ function count({ testResults }) {
     if (file.status === 'failed' && !shown) counts.failed++;
   }
   return counts;
+}
+
+/** What failed, one line each, for who has only the end of the output. */
+function failuresOf(results) {
+  return results
+    .filter(({ status }) => status === 'failed')
+    .flatMap(({ name, message, assertionResults }) => {
+      const failed = assertionResults.filter(({ status }) => status === 'failed');
+      const told = failed.map(({ fullName, failureMessages }) => [fullName, failureMessages.join(' ')]);
+      return (told.length > 0 ? told : [['did not load', message]]).map(
+        ([test, why]) => `${relative(root, name)}: ${test}: ${why.replace(/\s+/g, ' ').slice(0, 600)}`,
+      );
+    });
 }
 
 async function readIfThere(file) {
