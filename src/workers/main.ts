@@ -1,4 +1,5 @@
 /** What `longshore worker` does: run until told to stop. */
+import { setFlagsFromString } from 'node:v8';
 import { DefaultLogger, Runtime, type TelemetryOptions } from '@temporalio/worker';
 import type { Config } from '../infra/config.js';
 import { createLogger, type Logger } from '../infra/telemetry/log.js';
@@ -10,11 +11,18 @@ export interface WorkerArguments {
   queues?: string[] | undefined;
 }
 
+/**
+ * How much garbage may gather beside what lives before the old generation is swept, percent. Measured with a million small
+ * files: on a large machine V8 lets 50 MiB that live become 200 before it looks, and the process 410 MiB instead of 300.
+ */
+const HEAP_GROWTH = 75;
+
 /** The exit code: 0 after a shutdown that was asked for, 1 when a worker broke down. */
 export async function runWorker(config: Config, args: WorkerArguments): Promise<number> {
   const log = createLogger({ level: config.logLevel, name: 'worker' });
   const telemetry = await openTelemetry(config, log);
   installRuntime(log, telemetry.runtime);
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH}`);
   let worker: RunningWorker | undefined;
   const ready = (): boolean => worker?.ready() ?? false;
   const health = await openHealth(config, { ready, metrics: telemetry.text });
