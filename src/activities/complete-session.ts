@@ -35,10 +35,16 @@ export function createCompleteSession(
       // An earlier Complete may have gone through though its answer was lost.
       const earlier = completion.repeated ? await completion.find() : undefined;
       if (earlier !== undefined) return earlier;
-      const session = { id: input.upload.id, generation: input.generation };
-      await setOpen(deps.db, session, false);
+      const { generation, turn } = input;
+      const session = { id: input.upload.id, generation, turn };
+      // An attempt that stood still neither shuts what a later one has opened nor opens what it has shut.
+      const step = 2 * attempt.previous;
+      attempt.fence();
+      await setOpen(deps.db, { ...session, step }, false);
       const answer = await completion.run();
-      if (!('stored' in answer)) await setOpen(deps.db, session, true);
+      if ('stored' in answer) return answer;
+      attempt.fence();
+      await setOpen(deps.db, { ...session, step: step + 1 }, true);
       return answer;
     });
 }

@@ -8,6 +8,7 @@ import type {
 import type { PartsPlan } from '../core/upload-steps.js';
 import type { ClientSource } from '../core/uploads.js';
 import type { Pool } from '../infra/catalog/pool.js';
+import { putsLeft } from '../infra/catalog/session-puts.js';
 import { expireSession, openSession, setOpen } from '../infra/catalog/sessions.js';
 import { createCompleteSession, type CompleteSessionDeps } from './complete-session.js';
 import { mapFailures } from './failures.js';
@@ -17,8 +18,11 @@ export interface SessionCatalogActivities {
   openSession(input: OpenSessionInput): Promise<{ generation: number }>;
   /** Milliseconds until the session expires; 0: it is over, and nothing brings it back. */
   lifeLeft(id: string): Promise<number>;
-  /** For one whole object: nobody begins to bring another, or may again. Idempotent. */
-  setSessionOpen(input: SetOpenInput): Promise<void>;
+  /**
+   * For one whole object: nobody sends another, or may again. Answers for how many milliseconds one that was sent before may
+   * still arrive and replace what is there. Idempotent.
+   */
+  setSessionOpen(input: SetOpenInput): Promise<number>;
 }
 
 export interface SessionActivities {
@@ -33,7 +37,10 @@ export function createSessionCatalogActivities({ db }: { db: Pool }): SessionCat
   return mapFailures<SessionCatalogActivities>({
     openSession: (input) => open(db, input),
     lifeLeft: (id) => expireSession(db, id),
-    setSessionOpen: (input) => setOpen(db, input, input.open),
+    setSessionOpen: async (input) => {
+      await setOpen(db, input, input.open);
+      return input.open ? 0 : await putsLeft(db, input.id);
+    },
   });
 }
 

@@ -66,6 +66,8 @@ export interface SetOpenInput {
   id: string;
   /** As `openSession` answered. */
   generation: number;
+  /** Rises over a run: a late attempt changes nothing. */
+  turn: number;
   open: boolean;
 }
 
@@ -77,6 +79,8 @@ export interface CompleteSessionInput {
   created: CreatedUpload;
   /** As `openSession` answered. */
   generation: number;
+  /** As in `SetOpenInput`. */
+  turn: number;
   ask: CompleteAsk;
 }
 

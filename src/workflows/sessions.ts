@@ -7,6 +7,7 @@ import {
   isCancellation,
   proxyActivities,
   setHandler,
+  sleep,
   workflowInfo,
   type ApplicationFailure,
 } from '@temporalio/workflow';
@@ -72,6 +73,8 @@ export class ClientUpload extends ObjectUpload {
   private prolonged = 0;
   /** The generation in which one whole object is taken. */
   private whole: number | undefined;
+  /** How often it was closed or opened: a late attempt of one changes nothing. */
+  private turns = 0;
   private over: { result: UploadResult } | { failure: FailureView } | undefined;
 
   constructor(
@@ -181,7 +184,12 @@ export class ClientUpload extends ObjectUpload {
       const answer = await this.placement.run((options) =>
         transfer.completeSession.executeWithOptions(
           { ...options, ...this.haste, summary: 'complete the session' },
-          [{ upload: this.input, inspection, created, generation, ask: asked.ask, ...onceMore(begun) }],
+          [
+            {
+              ...{ upload: this.input, inspection, created, generation, ask: asked.ask },
+              ...{ turn: ++this.turns, ...onceMore(begun) },
+            },
+          ],
         ),
       );
       if ('stored' in answer) return this.taken(answer.stored, answer.parts);
@@ -207,7 +215,7 @@ export class ClientUpload extends ObjectUpload {
       );
       let seen = await this.compare(inspection, token);
       if (seen.fits !== undefined) {
-        // Whoever puts it again meanwhile replaces what was seen: only what is there once nobody begins to counts.
+        // Whoever puts it again meanwhile replaces what was seen: only what is there once nobody does counts.
         await this.letIn(false);
         seen = await this.compare(inspection, token);
         if (seen.fits !== undefined) return this.taken(this.vouched(seen.fits, seen.asked?.ask), 1);
@@ -232,11 +240,14 @@ export class ClientUpload extends ObjectUpload {
     return refused === undefined ? { fits: found, asked } : { refused, asked };
   }
 
+  /** Once nobody may send it again, this waits for what was sent before. */
   private async letIn(open: boolean): Promise<void> {
     if (this.whole === undefined) return;
     const summary = open ? 'let it be sent again' : 'let nobody send it again';
-    const { id } = this.input;
-    await catalog.setSessionOpen.executeWithOptions({ summary }, [{ id, generation: this.whole, open }]);
+    const left = await catalog.setSessionOpen.executeWithOptions({ summary }, [
+      { id: this.input.id, generation: this.whole, turn: ++this.turns, open },
+    ]);
+    if (left > 0) await sleep(left, { summary: 'let arrive what was sent before' });
   }
 
   protected override async abort(): Promise<void> {

@@ -26,6 +26,7 @@ import {
   touchSession,
   type OpeningSession,
 } from '../../src/infra/catalog/sessions.js';
+import { letPutGo, putsLeft, type ClaimedPut } from '../../src/infra/catalog/session-puts.js';
 import { reportUpload } from '../../src/infra/catalog/uploads.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
 
@@ -116,7 +117,7 @@ describe('opening', () => {
     const { touchedAt, expiresAt } = await row();
     expect(Date.parse(expiresAt) - Date.parse(touchedAt)).toBe(60_000);
     await claim();
-    await setOpen(db.pool, { id: 's', generation: 1 }, false);
+    await setOpen(db.pool, { id: 's', generation: 1, turn: 1 }, false);
     expect(await openSession(db.pool, one)).toEqual({ generation: 1 });
     // Somebody closed it meanwhile, and that stands.
     expect(await row()).toMatchObject({ open: false });
@@ -194,7 +195,7 @@ describe('claims', () => {
     const one = { session: 's', generation: 1, partNumber: 1 };
     expect(await whyUnsettled(db.pool, one)).toBeUndefined();
     expect(await whyUnsettled(db.pool, { ...one, generation: 7 })).toMatchObject({ code: 'NoSuchUpload' });
-    await setOpen(db.pool, { id: 's', generation: 1 }, false);
+    await setOpen(db.pool, { id: 's', generation: 1, turn: 1 }, false);
     expect(await whyUnsettled(db.pool, one)).toMatchObject({ code: 'NotRunning' });
     await db.pool.query(`UPDATE sessions SET touched_at = now() - interval '2 days'`);
     expect(await whyUnsettled(db.pool, one)).toMatchObject({ code: 'SessionExpired' });
@@ -215,14 +216,14 @@ describe('claims', () => {
     await expect(claim()).rejects.toMatchObject({ code: 'NotFound' });
     await open();
     expect(await claim()).toBe(1);
-    await setOpen(db.pool, { id: 's', generation: 1 }, false);
+    await setOpen(db.pool, { id: 's', generation: 1, turn: 1 }, false);
     await expect(claim()).rejects.toMatchObject({ code: 'NotRunning' });
     // What is completed meanwhile is completed without it, so it must not be acknowledged.
     expect(await settle(part())).toEqual([false]);
-    await setOpen(db.pool, { id: 's', generation: 1 }, true);
+    await setOpen(db.pool, { id: 's', generation: 1, turn: 2 }, true);
     expect(await settle(part())).toEqual([true]);
     // News of another generation changes nothing.
-    await setOpen(db.pool, { id: 's', generation: 2 }, false);
+    await setOpen(db.pool, { id: 's', generation: 2, turn: 3 }, false);
     expect(await claim()).toBe(2);
     await report({ state: 'EXPIRED' });
     await expect(claim()).rejects.toMatchObject({ code: 'SessionExpired' });
@@ -231,6 +232,97 @@ describe('claims', () => {
     await expect(vouchParts(db.pool, 's', 1, [{ partNumber: 1, etag: 'e' }])).rejects.toMatchObject({
       code: 'NotRunning',
     });
+  });
+});
+
+describe('closing and opening again', () => {
+  const turn = (at: { turn: number; step?: number; generation?: number }, to: boolean) =>
+    setOpen(db.pool, { id: 's', generation: 1, ...at }, to);
+  const isOpen = async () => (await row()).open;
+
+  test('have an order, and what comes late changes nothing', async () => {
+    await open();
+    await turn({ turn: 1 }, false);
+    await turn({ turn: 2 }, true);
+    const { touchedAt } = await row();
+    await turn({ turn: 1 }, false);
+    await turn({ turn: 2 }, false);
+    expect(await row()).toMatchObject({ open: true, touchedAt });
+    // Attempts of one turn have theirs.
+    await turn({ turn: 3, step: 2 }, false);
+    await turn({ turn: 3, step: 3 }, true);
+    await turn({ turn: 3, step: 0 }, false);
+    expect(await isOpen()).toBe(true);
+    await turn({ turn: 4 }, false);
+    await turn({ turn: 3, step: 5 }, true);
+    expect(await isOpen()).toBe(false);
+  });
+
+  test('begin anew with the next generation, and those of the last one are over', async () => {
+    await open();
+    await turn({ turn: 9 }, false);
+    await open({ runStartedAt: NEXT_RUN });
+    await turn({ turn: 10 }, false);
+    expect(await isOpen()).toBe(true);
+    await turn({ turn: 1, generation: 2 }, false);
+    expect(await isOpen()).toBe(false);
+  });
+});
+
+describe('whole objects', () => {
+  const go = (change: Partial<ClaimedPut> = {}, ms = 60_000) =>
+    letPutGo(db.pool, { session: 's', generation: 1, partNumber: 1, claim: 1, ...change }, ms);
+  const close = (turn: number) => setOpen(db.pool, { id: 's', generation: 1, turn }, false);
+
+  test('go to S3 while they are the newest, and the session takes them', async () => {
+    await open();
+    expect(await go()).toBe(false);
+    await claim();
+    expect(await go()).toBe(true);
+    await claim();
+    expect(await go()).toBe(false);
+    expect(await go({ claim: 2 })).toBe(true);
+    expect(await go({ claim: 2, generation: 2 })).toBe(false);
+    await close(1);
+    expect(await go({ claim: 2 })).toBe(false);
+    expect(await go({ session: 'other' })).toBe(false);
+  });
+
+  test('are waited for as long as one that was let go may replace another', async () => {
+    expect(await putsLeft(db.pool, 's')).toBe(0);
+    await open();
+    expect(await putsLeft(db.pool, 's')).toBe(0);
+    await claim();
+    await go();
+    // It is the only one: whatever is seen is that one.
+    expect(await putsLeft(db.pool, 's')).toBe(0);
+    await claim();
+    await go({ claim: 2 }, 1);
+    // The first may still come, though the second has less time.
+    expect(await putsLeft(db.pool, 's')).toBeGreaterThan(50_000);
+    expect(await putsLeft(db.pool, 's')).toBeLessThanOrEqual(60_000);
+    await db.pool.query(`UPDATE sessions SET puts_until = now() - interval '1 second'`);
+    expect(await putsLeft(db.pool, 's')).toBe(0);
+    // One of an earlier run counts too.
+    await open({ runStartedAt: NEXT_RUN });
+    await claim({ generation: 2 });
+    await go({ generation: 2 });
+    expect(await putsLeft(db.pool, 's')).toBeGreaterThan(50_000);
+  });
+
+  test('are let go before the session closes, or not at all', async () => {
+    await open();
+    await claim();
+    await claim();
+    const other = db.another();
+    const put = { session: 's', generation: 1, partNumber: 1, claim: 2 };
+    const left = async () => {
+      await close(1);
+      return await putsLeft(db.pool, 's');
+    };
+    await db.pool.query('UPDATE sessions SET puts = 1');
+    const [went, waits] = await Promise.all([letPutGo(other, put, 60_000), left()]);
+    expect(went).toBe(waits > 0);
   });
 });
 
@@ -385,13 +477,23 @@ describe('the end', () => {
   });
 
   test('of the last session leaves the node idle', async () => {
+    const mustBe = (
+      nodeId: string,
+      op: 'rotate' | 'rollback',
+      ended: Record<string, 'ended' | undefined> = {},
+    ) => mustBeIdle(db.pool, (id) => Promise.resolve(id in ended ? ended[id] : 'open'), { nodeId }, op);
     await open();
-    await expect(mustBeIdle(db.pool, { nodeId: 's' }, 'rotate')).rejects.toMatchObject({ code: 'Conflict' });
-    await mustBeIdle(db.pool, { nodeId: 'another' }, 'rotate');
+    await expect(mustBe('s', 'rotate')).rejects.toMatchObject({ code: 'Conflict' });
+    await mustBe('another', 'rotate');
     await report({ state: 'COMPLETED', result });
-    await mustBeIdle(db.pool, { nodeId: 's' }, 'rotate');
+    await mustBe('s', 'rotate');
     await open({ id: 't', source: { ...opening().source, nodeId: 's' }, destination: result });
-    await expect(mustBeIdle(db.pool, { nodeId: 's' }, 'rollback')).rejects.toMatchObject({ key: 's' });
+    await expect(mustBe('s', 'rollback')).rejects.toMatchObject({ key: 's' });
+    // Whoever was terminated, or is forgotten, closes no row, and hides none that lives.
+    await open({ id: 'u', source: { ...opening().source, nodeId: 's' }, destination: result });
+    for (const gone of ['t', 'u'])
+      await expect(mustBe('s', 'rollback', { [gone]: 'ended' })).rejects.toMatchObject({ key: 's' });
+    await mustBe('s', 'rollback', { t: 'ended', u: undefined });
   });
 
   test.each([

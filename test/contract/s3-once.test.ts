@@ -73,7 +73,7 @@ function contract(config: StoreConfig, create: (config: StoreConfig) => ObjectSt
     const ref = at();
     let settled = '';
     const answer = await store.putObject(
-      { ...ref, body: once(bytes, { settle: (crc) => (settled = crc) }) },
+      { ...ref, body: once(bytes, { settle: (crc) => void (settled = crc) }) },
       live(),
     );
     expect(settled).toBe(crcOf(bytes));
@@ -110,7 +110,7 @@ function contract(config: StoreConfig, create: (config: StoreConfig) => ObjectSt
       const ref = at();
       const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: false }, live())) };
       let settled = '';
-      const body = once(bytes, { plain: true, settle: (crc) => (settled = crc) });
+      const body = once(bytes, { plain: true, settle: (crc) => void (settled = crc) });
       const { etag } = await store.uploadPart({ ...upload, partNumber: 1, body }, live());
       expect(settled).toBe(crcOf(bytes));
       const spoiled = once(bytes, {

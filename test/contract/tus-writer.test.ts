@@ -90,9 +90,9 @@ describe('the tail', () => {
     const keep = (writer: number, generation = 1) =>
       appendTail(db.pool, { session: 's', generation, writer, start: 0 }, Buffer.from('x'));
     await expect(keep(older)).rejects.toMatchObject({ code: 'ChunkSuperseded' });
-    await setOpen(db.pool, { id: 's', generation: 1 }, false);
+    await setOpen(db.pool, { id: 's', generation: 1, turn: 1 }, false);
     await expect(keep(newer)).rejects.toMatchObject({ code: 'NotRunning' });
-    await setOpen(db.pool, { id: 's', generation: 1 }, true);
+    await setOpen(db.pool, { id: 's', generation: 1, turn: 2 }, true);
     await keep(newer);
     await open(2);
     await expect(keep(newer)).rejects.toMatchObject({ code: 'NoSuchUpload' });

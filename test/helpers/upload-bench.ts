@@ -118,7 +118,7 @@ export class Bench {
       },
       openSession: ({ runGeneration }) => Promise.resolve({ generation: runGeneration }),
       lifeLeft: () => Promise.resolve(0),
-      setSessionOpen: () => Promise.resolve(),
+      setSessionOpen: () => Promise.resolve(0),
       completeSession: ({ created }) => Promise.resolve({ stored: stored(7, created.token), parts: 3 }),
       ...this.transfer,
     };

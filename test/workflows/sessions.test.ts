@@ -108,8 +108,10 @@ describe('a session of chunks', () => {
       () => Promise.resolve({ refused: { code: 'SizeMismatch', message: '6 bytes, not 7', hint: '' } }),
     ];
     const again: boolean[] = [];
+    const turns: number[] = [];
     bench.transfer.completeSession = ({ created, ...input }) => {
       again.push(input.again);
+      turns.push(input.turn);
       return answers.shift()?.() ?? Promise.resolve({ stored: stored(7, created.token), parts: 3 });
     };
     await bench.run(async (handle) => {
@@ -120,6 +122,7 @@ describe('a session of chunks', () => {
       await handle.result();
     });
     expect(again).toEqual([false, true, true]);
+    expect(turns).toEqual([1, 2, 3]);
   });
 
   it('does once what is asked many times at once', async () => {
@@ -307,10 +310,12 @@ describe('a session of a whole object', () => {
   it('counts as it is once nobody may send it again', async () => {
     const bench = sessionBench({ mode: 'whole' });
     const open: boolean[] = [];
+    const turns: number[] = [];
     bench.transfer.setSessionOpen = (input) => {
       expect(input).toMatchObject({ id: bench.id, generation: 1 });
       open.push(input.open);
-      return Promise.resolve();
+      turns.push(input.turn);
+      return Promise.resolve(0);
     };
     // What was seen is gone at the second look, and another is there in the end.
     const sizes = [7, undefined, 8];
@@ -322,8 +327,28 @@ describe('a session of a whole object', () => {
       expect(await handle.result()).toMatchObject({ size: 8 });
     });
     expect(open).toEqual([false, true, false]);
+    expect(turns).toEqual([1, 2, 3]);
     const after = bench.calls.slice(bench.calls.lastIndexOf('setSessionOpen'));
     expect(after).toContain('settleObject');
+  });
+
+  it('is looked at once more only when nothing that was sent before can arrive', async () => {
+    const bench = sessionBench({ mode: 'whole' });
+    let closedAt = 0;
+    let waited = 0;
+    bench.transfer.setSessionOpen = () => {
+      closedAt = Date.now();
+      return Promise.resolve(1500);
+    };
+    bench.transfer.settleObject = ({ token }) => {
+      if (closedAt > 0) waited = Date.now() - closedAt;
+      // Another arrives after the first look.
+      return Promise.resolve(stored(closedAt === 0 ? 7 : 8, token));
+    };
+    await bench.run(async (handle) => {
+      expect(await handle.result()).toMatchObject({ size: 8 });
+    });
+    expect(waited).toBeGreaterThanOrEqual(1400);
   });
 
   it('takes nothing any more before the last look of one that is cancelled', async () => {

@@ -17,7 +17,7 @@ import { Gate } from './gate.js';
 import { Lanes } from './lanes.js';
 import { Lines, shareOf } from './line.js';
 import { incompleteBy, partsMissing, partsThere } from './missing.js';
-import { putWhole, sameAgain } from './put.js';
+import { completeWith, putWhole, sameAgain } from './put.js';
 import { receiveChunk, type ReceiveDeps } from './receive.js';
 import { completedBefore, mustBeSame } from './reuse.js';
 import { endedError, keyLifeMs, maySee, mustFit, mustGrant, mustTake, resultOf } from './rules.js';
@@ -72,8 +72,8 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
       mustGrant(caller, row);
       if (row.state === 'COMPLETED') return await sameAgain(receiving, row, whole, signal);
       mustTake(row);
-      const { size, crc32 } = await putWhole(receiving, row, whole, signal);
-      return await complete(deps, row, { size, checksum: `crc32:${crc32}` });
+      const put = await putWhole(receiving, row, whole, signal);
+      return await completeWith(put, row.id, (ask) => complete(deps, row, ask));
     },
     async complete(caller, id, ask) {
       const row = await find(db, caller, id);

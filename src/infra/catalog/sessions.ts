@@ -122,7 +122,7 @@ INSERT INTO sessions (${COLUMNS.join(', ')}, open)
 VALUES (${COLUMNS.map((_, at) => `$${at + 1}`).join(', ')}, true)
 ON CONFLICT (id) DO UPDATE SET
   ${COLUMNS.map((column) => `${column} = EXCLUDED.${column}`).join(', ')},
-  open = true, touched_at = now(), ended_at = NULL`;
+  open = true, turn = 0, touched_at = now(), ended_at = NULL`;
 
 async function write(tx: PoolClient, opening: OpeningSession, generation: number): Promise<void> {
   const { source, destination } = opening;
@@ -184,17 +184,31 @@ export async function markBegun(db: Queryable, id: string): Promise<boolean> {
   return rowCount === 1;
 }
 
-/** Takes no more chunks, or takes them again. Changes nothing when another generation is at work. */
+export interface Turn {
+  id: string;
+  generation: number;
+  /** Rises with whatever closes or opens the session. */
+  turn: number;
+  /** The same within one turn; default 0. */
+  step?: number;
+}
+
+const STEPS = 2 ** 20;
+
+/**
+ * Takes no more chunks, or takes them again. Changes nothing when another generation is at work, or when this or a later
+ * turn was here already.
+ */
 export async function setOpen(
   db: Queryable,
-  { id, generation }: { id: string; generation: number },
+  { id, generation, turn, step = 0 }: Turn,
   open: boolean,
 ): Promise<void> {
   await query(db, 'setOpen', {
     name: 'set-session-open',
-    text: `UPDATE sessions SET open = $3, touched_at = now()
-            WHERE id = $1 AND generation = $2 AND ended_at IS NULL`,
-    values: [id, generation, open],
+    text: `UPDATE sessions SET open = $3, turn = $4, touched_at = now()
+            WHERE id = $1 AND generation = $2 AND turn < $4 AND ended_at IS NULL`,
+    values: [id, generation, open, turn * STEPS + step],
   });
 }
 

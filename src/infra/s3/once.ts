@@ -84,7 +84,11 @@ export class Intake {
     this.#over = true;
     const { once } = this.body;
     if (this.#listening && !once.destroyed) once.pause();
-    once.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose);
+    this.#unhook();
+  }
+
+  #unhook(): void {
+    this.body.once.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose);
   }
 
   readonly #onData = (piece: Buffer): void => {
@@ -98,13 +102,17 @@ export class Intake {
 
   readonly #onEnd = (): void => {
     if (this.seen < this.body.length) return this.#finish(this.#unfit(`ended after ${this.seen} of`));
-    try {
-      this.body.settle?.(crcToBase64(this.crc));
-    } catch (error) {
-      return this.#finish(error instanceof Error ? error : new Error(String(error)));
-    }
-    this.#finish(undefined);
+    // Streams close once they have ended: from here on that is no news.
+    this.#unhook();
+    this.#settled().then(
+      () => this.#finish(undefined),
+      (error: unknown) => this.#finish(error instanceof Error ? error : new Error(String(error))),
+    );
   };
+
+  async #settled(): Promise<void> {
+    await this.body.settle?.(crcToBase64(this.crc));
+  }
 
   readonly #onError = (cause: Error): void => {
     this.#finish(
@@ -129,8 +137,8 @@ export class Intake {
 /** The body again, and its CRC32 once it has gone. */
 export function noting(body: OnceBody): { body: OnceBody; sent: () => string | undefined } {
   let sent: string | undefined;
-  const settle = (crc: string): void => {
-    body.settle?.(crc);
+  const settle = async (crc: string): Promise<void> => {
+    await body.settle?.(crc);
     sent = crc;
   };
   return { body: { ...body, settle }, sent: () => sent };

@@ -46,8 +46,8 @@ export interface OnceBody {
   watch?(piece: Buffer): void;
   /** No checksum follows: the upload began without one, and a server may refuse parts that bring one. */
   plain?: boolean;
-  /** All bytes have gone, and the request has not ended: what this throws breaks it off, and the server keeps nothing. */
-  settle?(crc32: string): void;
+  /** All bytes are here, and the request has not ended: what this throws breaks it off, and the server keeps nothing. */
+  settle?(crc32: string): void | Promise<void>;
 }
 
 export interface PutRequest extends ObjectRef, ObjectAttributes {
