@@ -159,6 +159,31 @@ export const SESSION_CASES: Readonly<Record<string, Case>> = {
       bench.transfer.settleObject = ({ token }) => Promise.resolve(looks++ === 0 ? null : stored(7, token));
     },
   },
+  // What was seen is gone once nobody may send it again; the next is waited for, and counts.
+  'reopened-whole': {
+    closes: 'COMPLETED',
+    prepare: (bench) => {
+      asSession(bench, { mode: 'whole' });
+      const seen = [7, undefined, 8];
+      bench.transfer.settleObject = ({ token }) => {
+        const size = seen.length > 1 ? seen.shift() : seen[0];
+        return Promise.resolve(size === undefined ? null : stored(size, token));
+      };
+      bench.transfer.setSessionOpen = ({ turn }) => Promise.resolve(turn === 3 ? 50 : 0);
+    },
+  },
+  'cancelled-whole': {
+    closes: 'CANCELLED',
+    prepare: (bench) => asSession(bench, { mode: 'whole' }),
+    steer: async (handle) => {
+      await handle.executeUpdate(OPENED_UPDATE);
+      await handle.signal(cancelSignal);
+    },
+  },
+  'expired-whole': {
+    closes: 'FAILED',
+    prepare: (bench) => asSession(bench, { mode: 'whole', ttlMs: 1000 }),
+  },
   'completed-after-loss': {
     closes: 'COMPLETED',
     prepare: (bench) => asSession(bench),
