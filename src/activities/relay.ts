@@ -96,6 +96,8 @@ class Go {
   readonly #stop: AbortSignal;
   /** Times in a row that the sink was away. */
   #away = 0;
+  /** The sink has taken all that it was last sent. What it did before this go is not known. */
+  #takesAll = false;
 
   constructor(
     private readonly deps: RelayDeps,
@@ -130,10 +132,13 @@ class Go {
   async #send(publisher: EventPublisher, before: SinkHold, rows: OutboxRow[]): Promise<SinkHold> {
     const { deps, attempt, sink } = this;
     attempt.fence();
+    // Where the first one fails a sink may take others of its wave, and would have them again with every try.
+    const offered = this.#takesAll ? rows : rows.slice(0, 1);
     const { accepted, failure } = await publisher.publish(
-      rows.map(({ event }) => event),
+      offered.map(({ event }) => event),
       attempt.signal,
     );
+    this.#takesAll = failure === undefined;
     const last = rows[accepted - 1];
     const hold = last === undefined ? before : await advanceSink(deps.db, before, last, accepted);
     if (accepted > 0) {

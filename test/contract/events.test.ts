@@ -327,19 +327,18 @@ describe('webhooks', () => {
     expect(receiver.deliveries).toEqual([]);
   });
 
-  it.each([301, 400, 401, 403, 404, 406, 409, 429, 500, 503])(
-    'wait for a person, or for better times, at %d',
-    async (status) => {
-      const receiver = await receiverOfTest();
-      receiver.answer = status;
-      const publisher = await open(receiver.url, [receiver.host]);
-      const { accepted, failure } = await publisher.publish([testEvent('n')], alive);
-      expect(accepted).toBe(0);
-      expect(failure).toMatchObject({ code: 'SinkUnavailable', key: new URL(receiver.url).origin });
-      expect(failure?.message).toContain(`answers ${status}`);
-      expect(failure?.message).not.toContain('hidden');
-    },
-  );
+  const WAIT = [301, 401, 403, 404, 429, 500, 503].map((status) => ({ status, code: 'SinkUnavailable' }));
+  const REFUSE = [400, 406, 409, 413, 415, 422].map((status) => ({ status, code: 'EventRefused' }));
+  it.each([...WAIT, ...REFUSE])('are met by $status with $code', async ({ status, code }) => {
+    const receiver = await receiverOfTest();
+    receiver.answer = status;
+    const publisher = await open(receiver.url, [receiver.host]);
+    const { accepted, failure } = await publisher.publish([testEvent('n')], alive);
+    expect(accepted).toBe(0);
+    expect(failure).toMatchObject({ code, key: new URL(receiver.url).origin });
+    expect(failure?.message).toContain(`answers ${status}`);
+    expect(failure?.message).not.toContain('hidden');
+  });
 
   it('wait no longer for an answer than they may', async () => {
     const receiver = await receiverOfTest();

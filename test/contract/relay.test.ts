@@ -8,7 +8,7 @@ import type { CloudEvent, RelayAnswer, SinkName } from '../../src/core/events.js
 import { migrate } from '../../src/infra/catalog/migrations.js';
 import { appendEvent, claimSink, sinkLags } from '../../src/infra/catalog/outbox.js';
 import type { EventPublisher, Published } from '../../src/infra/events/publisher.js';
-import { testEvent } from '../helpers/events.js';
+import { testEvent, untilReadable } from '../helpers/events.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
 import { eventually } from '../helpers/wait.js';
 
@@ -36,6 +36,8 @@ const takesAll: Answer = (events) => ({ accepted: events.length });
 class Scene {
   readonly taken: CloudEvent[] = [];
   readonly asked: number[] = [];
+  /** How many events each time. */
+  readonly offered: number[] = [];
   readonly logged: string[] = [];
   readonly counted = { sent: 0, dead: 0, failed: [] as string[] };
   closed = 0;
@@ -83,6 +85,7 @@ class Scene {
       sink: 'kafka',
       publish: async (events) => {
         this.asked.push(performance.now());
+        this.offered.push(events.length);
         const published = await this.answer(events);
         this.taken.push(...events.slice(0, published.accepted));
         return published;
@@ -170,16 +173,19 @@ describe('a sink that is away', () => {
     expect(new Set(scene.counted.failed)).toEqual(new Set(['SinkUnavailable']));
   });
 
-  it('keeps what it has taken of a batch', async () => {
+  it('keeps what it has taken of a batch, and is asked with the next one alone', async () => {
     const scene = new Scene();
-    const all = await fill(4);
-    let times = 0;
+    const all = await fill(7);
+    await untilReadable(db.pool, all.length);
     scene.answer = (events) => {
-      times += 1;
-      return times === 1 ? { accepted: 3, failure: away } : { accepted: events.length };
+      const times = scene.asked.length;
+      if (times === 2) return { accepted: 3, failure: away };
+      return times === 3 || times === 4 ? { accepted: 0, failure: away } : { accepted: events.length };
     };
     await scene.runUntil(() => scene.taken.length === all.length);
     expect(ids(scene.taken)).toEqual(all);
+    // So is one that a go knows nothing of yet.
+    expect(scene.offered).toEqual([1, 6, 1, 1, 1, 2]);
   });
 });
 
@@ -247,7 +253,7 @@ describe('a sink that refuses whatever it is sent', () => {
 describe('a relay that was overtaken', () => {
   it('stops with its next step, and leaves the cursor to the other', async () => {
     const scene = new Scene();
-    await fill(2);
+    const all = await fill(2);
     let claimed = false;
     scene.answer = async (events) => {
       // Another claims the sink while this one sends.
@@ -260,7 +266,8 @@ describe('a relay that was overtaken', () => {
     expect(await sinkLags(db.pool, HERE)).toMatchObject([{ waiting: 2, sent: 0 }]);
     // It comes back as the next attempt, and sends the same again.
     const sent = ids(scene.taken);
-    await scene.runUntil(() => scene.taken.length === 2 * sent.length);
-    expect(ids(scene.taken)).toEqual([...sent, ...sent]);
+    await scene.runUntil(() => scene.taken.length === sent.length + 2);
+    expect(sent).toEqual(all.slice(0, 1));
+    expect(ids(scene.taken)).toEqual([...sent, ...all]);
   });
 });

@@ -1,6 +1,8 @@
 /** Events for tests, made as the catalog makes them. */
 import { uploadEvent, type CloudEvent } from '../../src/core/events.js';
 import type { UploadReport } from '../../src/core/uploads.js';
+import type { Pool } from '../../src/infra/catalog/pool.js';
+import { eventually } from './wait.js';
 
 /** A report of an upload that is complete. */
 export function completedReport(id: string, change: Partial<UploadReport> = {}): UploadReport {
@@ -28,6 +30,14 @@ export function testEvent(subject: string, n = 0, name: string | null = null): C
   );
   if (event === undefined) throw new Error('a report of an end has an event');
   return event;
+}
+
+/** Waits until relays can read so many events: each transaction of other tests holds up those that came after it. */
+export async function untilReadable(pool: Pool, count: number): Promise<void> {
+  const text = 'SELECT count(*)::int AS n FROM outbox WHERE xid < pg_snapshot_xmin(pg_current_snapshot())';
+  await eventually(async () => (await pool.query<{ n: number }>(text)).rows[0]?.n === count, {
+    ...{ timeout: 30_000, what: `${count} events to be readable` },
+  });
 }
 
 /** The numbers of events of each subject, in the order in which they came. */

@@ -108,8 +108,11 @@ class WebhookPublisher implements EventPublisher {
   }
 }
 
-/** What a receiver can mean of this very event only: 400 it also answers to a signature that it cannot check. */
-const REFUSALS: ReadonlySet<number> = new Set([413, 415, 422]);
+/**
+ * What a receiver says of an event. Some answer 400 to a signature that they cannot check too; waiting at it would stop
+ * the sink at one bad event, and of what a wrong secret makes them refuse the relay lays no more aside than a few.
+ */
+const REFUSALS: ReadonlySet<number> = new Set([400, 406, 409, 413, 415, 422]);
 
 interface Sending {
   headers: Record<string, string>;
