@@ -14,7 +14,7 @@ import {
 import type { Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
 import type { KeysOf, UploadKeys } from './keyed.js';
-import { headIfAllowed, holderAt, isOwnPlace, replacedMeanwhile, sameHolder, settle } from './objects.js';
+import { headIfAllowed, isOwnPlace, isUndecided, mustHold, replacedMeanwhile, settle } from './objects.js';
 
 interface CompleteDeps {
   store: ObjectStore;
@@ -113,13 +113,6 @@ async function checkSource(
   }
 }
 
-/** MinIO reads no condition on an object under a customer's key that the request does not bring; others know none at all. */
-function isUndecided(error: unknown): boolean {
-  return (
-    error instanceof LongshoreError && (error.code === 'InvalidRequest' || error.code === 'NotSupported')
-  );
-}
-
 /**
  * What the key must still hold where the object is made anew at its own key: its source, or what was there when we began with
  * an earlier version of it. Not every server looks at the condition, so that is looked at here once more.
@@ -133,10 +126,8 @@ async function heldBy(
   const { source, options } = inspection;
   if (!isOwnPlace(upload, source) || options.ifNoneMatch !== undefined) return {};
   if (source.versionId === undefined) return { ifMatch: source.etag };
-  const { before } = created;
-  if (!sameHolder(before, await holderAt(store, upload.destination, keys, signal), false))
-    throw replacedMeanwhile('CompleteMultipartUpload', upload.destination);
-  return typeof before === 'string' ? {} : { ifMatch: before.etag };
+  const held = { before: inspection.before ?? created.before, keys, op: 'CompleteMultipartUpload' };
+  return await mustHold(store, upload, held, signal);
 }
 
 /** Our own ETags and checksums: they are what we vouch for. */

@@ -11,18 +11,28 @@ import {
 } from '../core/limits.js';
 import { planParts, planUnknown, planWindows, type PartPlan, type ServerProfile } from '../core/part-plan.js';
 import { sourceLabel, type ClientSource, type UploadObjectInput } from '../core/uploads.js';
-import type { Inspection, PartsPlan, ResolvedOptions, TransferPlan } from '../core/upload-steps.js';
+import type {
+  Inspection,
+  KeyHolder,
+  PartsPlan,
+  ResolvedOptions,
+  TransferPlan,
+} from '../core/upload-steps.js';
 import { validateUpload } from '../core/validate.js';
 import type { UploadDefaults } from '../infra/config.js';
+import type { ObjectStore } from '../infra/s3/store.js';
 import type { CarriedAttributes, SourceLook, Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
 import type { KeysOf } from './keyed.js';
+import { holderAt, isOwnPlace } from './objects.js';
 
 /** The server copies by itself: fewer, larger requests cost nobody memory. */
 const COPY_PART_SIZE = 128 * MiB;
 const COPY_CONCURRENCY = 8;
 
 export interface InspectDeps {
+  /** The destination's. */
+  store: ObjectStore;
   sources: Sources;
   defaults: UploadDefaults;
   profile: ServerProfile;
@@ -33,13 +43,13 @@ export function createInspectSource(deps: InspectDeps): (input: UploadObjectInpu
   return async (input) => {
     validateUpload(input);
     if (input.source.kind === 'client') return planSession(input, input.source, deps);
-    const { look, carried } = await attempting(({ signal }) => lookAt(deps, input, signal));
+    const { look, carried, ...found } = await attempting(({ signal }) => lookAt(deps, input, signal));
     checkExpectedSize(input, look);
     const options = resolveOptions(input, look, carried, deps.defaults);
     const plan = planTransfer(look, options, deps);
     const limited = limitInFlight(options, plan, input.options.concurrency === undefined);
-    const maxGenerations = MAX_GENERATIONS;
-    return { source: look.pinned, plan: shared(plan, limited.concurrency), options: limited, maxGenerations };
+    const sent = { plan: shared(plan, limited.concurrency), options: limited };
+    return { source: look.pinned, ...sent, maxGenerations: MAX_GENERATIONS, ...found };
   };
 }
 
@@ -62,14 +72,16 @@ function planSession(input: UploadObjectInput, source: ClientSource, deps: Inspe
 }
 
 async function lookAt(
-  { sources, keysOf }: InspectDeps,
+  { store, sources, keysOf }: InspectDeps,
   input: UploadObjectInput,
   signal: AbortSignal,
-): Promise<{ look: SourceLook; carried: CarriedAttributes }> {
+): Promise<{ look: SourceLook; carried: CarriedAttributes; before?: KeyHolder }> {
   const keys = await keysOf(input, 'inspectSource');
   const look = await sources.inspect(input.source, signal, keys.source);
-  const carried = input.options.keepAttributes === true ? await look.attributes?.(signal) : undefined;
-  return { look, carried: carried ?? {} };
+  const carried = (input.options.keepAttributes === true ? await look.attributes?.(signal) : undefined) ?? {};
+  // An earlier version stays what it is whatever comes to the key, so only what was there tells that something came.
+  if (!isOwnPlace(input, look.pinned) || look.pinned.versionId === undefined) return { look, carried };
+  return { look, carried, before: await holderAt(store, input.destination, keys, signal) };
 }
 
 function checkExpectedSize({ source, options }: UploadObjectInput, { pinned }: SourceLook): void {

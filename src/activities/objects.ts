@@ -82,6 +82,28 @@ export function isOwnPlace(
   return source.kind === 'object' && source.serverSide && source.bucket === bucket && source.key === key;
 }
 
+/**
+ * Throws unless the key holds what it held `before`, as far as we may look; answers what a server that looks for itself is
+ * to be asked for.
+ */
+export async function mustHold(
+  store: ObjectStore,
+  { destination }: Pick<UploadObjectInput, 'destination'>,
+  { before, keys, op }: { before: KeyHolder; keys: UploadKeys; op: string },
+  signal: AbortSignal,
+): Promise<{ ifMatch?: string }> {
+  if (!sameHolder(before, await holderAt(store, destination, keys, signal), false))
+    throw replacedMeanwhile(op, destination);
+  return typeof before === 'string' ? {} : { ifMatch: before.etag };
+}
+
+/** MinIO reads no condition on an object under a customer's key that the request does not bring; others know none at all. */
+export function isUndecided(error: unknown): boolean {
+  return (
+    error instanceof LongshoreError && (error.code === 'InvalidRequest' || error.code === 'NotSupported')
+  );
+}
+
 /** Another object was written to the key. */
 export function replacedMeanwhile(op: string, { bucket, key }: Destination, cause?: unknown): LongshoreError {
   const message = `another object was written to s3://${bucket}/${key} meanwhile`;

@@ -5,11 +5,11 @@ import { crcToBase64 } from './ledger.js';
 import { sourceLabel } from '../core/uploads.js';
 import type { PinnedSource, PutInput, StoredObject } from '../core/upload-steps.js';
 import { withKey } from '../infra/s3/customer-keys.js';
-import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
+import { tokenMetadata, type ObjectStore, type PutAnswer } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
 import type { UploadKeys } from './keyed.js';
-import { attributesOf, isOwnPlace, settle } from './objects.js';
+import { attributesOf, isOwnPlace, isUndecided, mustHold, settle } from './objects.js';
 import type { PartsDeps } from './parts.js';
 
 interface Sent {
@@ -18,19 +18,22 @@ interface Sent {
   bytesSent: number;
 }
 
+/** Answers after which the object may be there all the same: an earlier request of ours may have brought them about. */
+const AMBIGUOUS: ReadonlySet<string> = new Set(['PreconditionFailed', 'SourceChanged']);
+
 export function createPutObject(plain: PartsDeps): (input: PutInput) => Promise<StoredObject> {
   return async (input) =>
     await attempting(async (attempt) => {
       const { upload, inspection, token, again } = input;
       const keys = await plain.keysOf(upload, 'putObject');
-      const deps = { ...plain, store: withKey(plain.store, keys.destination) };
+      const store = withKey(plain.store, keys.destination);
       const find = (): Promise<StoredObject | null> =>
-        settle(deps.store, upload, inspection, token, attempt.signal);
+        settle(store, upload, inspection, token, attempt.signal);
       // Sending again could overwrite what someone else wrote after us: look first whether ours arrived.
       const earlier = again || attempt.previous > 0 ? await find() : null;
       if (earlier !== null) return earlier;
       try {
-        const { answer, ...sent } = await send(deps, input, keys, attempt);
+        const { answer, ...sent } = await send(plain, input, keys, attempt);
         const { etag, versionId, checksumAccepted } = answer;
         return {
           ...{
@@ -44,8 +47,7 @@ export function createPutObject(plain: PartsDeps): (input: PutInput) => Promise<
           ...(sent.crc32 === undefined ? {} : { crc32: sent.crc32 }),
         };
       } catch (error) {
-        const found =
-          error instanceof LongshoreError && error.code === 'PreconditionFailed' ? await find() : null;
+        const found = error instanceof LongshoreError && AMBIGUOUS.has(error.code) ? await find() : null;
         if (found === null) throw error;
         return found;
       }
@@ -58,11 +60,12 @@ function send(deps: PartsDeps, input: PutInput, keys: UploadKeys, attempt: Attem
 }
 
 async function copyWhole(
-  { store }: PartsDeps,
-  { upload, inspection, token }: PutInput,
+  { store: plain }: PartsDeps,
+  input: PutInput,
   keys: UploadKeys,
   attempt: Attempt,
 ): Promise<Sent> {
+  const { upload, inspection, token } = input;
   const { source, options } = inspection;
   if (source.kind !== 'object') throw new TypeError('only objects can be copied by the server');
   const { bucket, key, versionId, etag } = source;
@@ -71,17 +74,43 @@ async function copyWhole(
     ...(versionId === undefined ? {} : { versionId }),
     ...(keys.source === undefined ? {} : { customerKey: keys.source }),
   };
-  const renewed = isOwnPlace(upload, source) && versionId === undefined && options.ifNoneMatch === undefined;
-  await attempt.confirm();
   const request = {
     ...upload.destination,
     ...attributesOf(inspection, tokenMetadata(token)),
     source: from,
     ...(options.ifNoneMatch === undefined ? {} : { ifNoneMatch: options.ifNoneMatch }),
-    ...(renewed ? { ifMatch: etag } : {}),
   };
-  const answer = await store.copyObject(request, attempt.signal);
+  const store = withKey(plain, keys.destination);
+  const look = async (): Promise<{ ifMatch?: string }> => {
+    await attempt.confirm();
+    const held = await heldBy(plain, input, keys, attempt.signal);
+    attempt.fence();
+    return held;
+  };
+  const held = await look();
+  const answer = await store
+    .copyObject({ ...request, ...held }, attempt.signal)
+    .catch(async (error: unknown) => {
+      if (held.ifMatch === undefined || !isUndecided(error)) throw error;
+      await look();
+      return await store.copyObject(request, attempt.signal);
+    });
   return { answer, crc32: source.crc32 ?? undefined, bytesSent: 0 };
+}
+
+/** What the key must still hold where the copy replaces its own source, or what came after it. */
+async function heldBy(
+  store: ObjectStore,
+  { upload, inspection }: PutInput,
+  keys: UploadKeys,
+  signal: AbortSignal,
+): Promise<{ ifMatch?: string }> {
+  const { source, options, before } = inspection;
+  if (!isOwnPlace(upload, source) || options.ifNoneMatch !== undefined) return {};
+  if (source.versionId === undefined) return { ifMatch: source.etag };
+  return before === undefined
+    ? {}
+    : await mustHold(store, upload, { before, keys, op: 'CopyObject' }, signal);
 }
 
 async function putWhole(deps: PartsDeps, input: PutInput, keys: UploadKeys, attempt: Attempt): Promise<Sent> {
@@ -90,6 +119,7 @@ async function putWhole(deps: PartsDeps, input: PutInput, keys: UploadKeys, atte
   const { checksum, ifNoneMatch } = inspection.options;
   const source = await deps.sources.open(inspection.source, attempt.signal, keys.source);
   const body = await deps.buffers.acquire(Math.max(1, size ?? 0), attempt.signal);
+  const store = withKey(deps.store, keys.destination);
   try {
     const bytes = body.subarray(0, size ?? 0);
     await readWhole(source, inspection.source, bytes, attempt.signal);
@@ -104,7 +134,7 @@ async function putWhole(deps: PartsDeps, input: PutInput, keys: UploadKeys, atte
       ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }),
     };
     return {
-      answer: await deps.store.putObject(request, attempt.signal),
+      answer: await store.putObject(request, attempt.signal),
       crc32: crc,
       bytesSent: bytes.length,
     };

@@ -22,6 +22,8 @@ export interface OwnersDeps {
 /** undefined: Temporal has forgotten it, or never knew it. */
 type Described = WorkflowExecutionDescription | undefined;
 
+type Run = Pick<WorkflowExecutionDescription, 'runId' | 'startTime'>;
+
 /** What the histories of all runs of a workflow say. */
 interface Begun {
   /** In the order in which they were begun. */
@@ -30,9 +32,12 @@ interface Begun {
   creating: boolean;
   /** One was asked for more than once, or ended without an answer. */
   lost: boolean;
+  /** When the first run began that Temporal still remembers, ms since 1970. */
+  since: number;
 }
 
-const NOTHING: Begun = { ids: [], creating: false, lost: false };
+/** Of a workflow that Temporal knows no more: nobody can tell whether it heard of all that it had begun. */
+const FORGOTTEN: Begun = { ids: [], creating: false, lost: true, since: Infinity };
 
 /** Dead is only what has ended for good. */
 const CLOSED: ReadonlySet<WorkflowExecutionStatusName> = new Set([
@@ -48,6 +53,9 @@ function standingAs(status: WorkflowExecutionStatusName): Standing {
   if (CLOSED.has(status)) return 'closed';
   return status === 'RUNNING' || status === 'PAUSED' ? 'running' : 'unknown';
 }
+
+/** Runs tell when they began to the millisecond, and Temporal may round the same time otherwise. */
+const ROUNDED_MS = 1000;
 
 /** A Create may still be on its way so long after its workflow last said anything: no activity of that kind lasts longer. */
 const CREATE_LASTS_MS = 25 * 3_600_000;
@@ -97,14 +105,16 @@ export class Owners {
       const begun = new Set(written);
       return { ...common, begun, current: begun, creating: false, mayHaveLost: false };
     }
-    const { ids, creating, lost } = await this.historyOf(row.workflowId);
+    const { ids, creating, lost, since } = await this.historyOf(row.workflowId);
     const last = ids.at(-1);
+    // A row begins with the first run of its id, which Temporal forgets before those that came after it.
+    const forgotten = since > from + ROUNDED_MS;
     return {
       ...common,
       begun: new Set([...written, ...ids]),
       current: new Set(last === undefined ? written : [...written, last]),
       creating: creating && standing === 'running',
-      mayHaveLost: lost || row.probes || (creating && standing === 'closed'),
+      mayHaveLost: lost || forgotten || row.probes || (creating && standing === 'closed'),
     };
   }
 
@@ -133,32 +143,38 @@ export class Owners {
 
   private async askHistories(workflowId: string): Promise<Begun> {
     const latest = await this.describe(workflowId);
-    if (latest === undefined) return NOTHING;
+    if (latest === undefined) return FORGOTTEN;
     try {
       const ids: string[] = [];
       let anyLost = false;
-      for (const runId of await this.earlierRuns(workflowId, latest.runId)) {
+      const earlier = await this.earlierRuns(workflowId, latest.runId);
+      for (const { runId } of earlier) {
         const run = await this.createsOf(workflowId, runId);
         ids.push(...run.ids);
         anyLost ||= run.lost || run.creating;
       }
       const last = await this.createsOf(workflowId, latest.runId);
-      return { ids: [...ids, ...last.ids], creating: last.creating, lost: anyLost || last.lost };
+      return {
+        ids: [...ids, ...last.ids],
+        creating: last.creating,
+        lost: anyLost || last.lost,
+        since: (earlier[0] ?? latest).startTime.getTime(),
+      };
     } catch (error) {
       throw temporalError(this.deps.temporal, 'fetchHistory', error);
     }
   }
 
-  private async earlierRuns(workflowId: string, latest: string): Promise<string[]> {
-    const runs: { runId: string; startTime: Date }[] = [];
+  private async earlierRuns(workflowId: string, latest: string): Promise<Run[]> {
+    const runs: Run[] = [];
     const query = `WorkflowId = '${workflowId.replaceAll("'", "''")}'`;
     for await (const run of this.deps.client.workflow.list({ query })) {
       if (run.runId !== latest) runs.push(run);
     }
-    return runs.sort((a, b) => a.startTime.getTime() - b.startTime.getTime()).map(({ runId }) => runId);
+    return runs.sort((a, b) => a.startTime.getTime() - b.startTime.getTime());
   }
 
-  private async createsOf(workflowId: string, runId: string): Promise<Begun> {
+  private async createsOf(workflowId: string, runId: string): Promise<Omit<Begun, 'since'>> {
     const { events } = await this.deps.client.workflow.getHandle(workflowId, runId).fetchHistory();
     const open = new Set<string>();
     const ids: string[] = [];

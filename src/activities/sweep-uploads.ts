@@ -168,12 +168,16 @@ async function abort({ deps, scope, signal }: SweepPass, finding: Omit<Finding, 
   }
 }
 
+/** Bytes of a part by which a server is tried. */
+const TRIED = 1;
+
 /** `hidden`: S3 does not let us look into it, as with a customer's key, which a sweep has not. */
 type Content = 'empty' | 'bytes' | 'gone' | 'hidden';
 
 /**
- * To an upload whose id never reached us nothing was ever sent, but for the empty part by which MinIO is asked for its
- * encryption: one that holds bytes is somebody else's.
+ * To an upload whose id nobody wrote down nothing was ever sent, but for one part by which a server is tried: an empty one
+ * asks MinIO for its encryption, and one of a single byte whether checksums that follow a body are taken. One that holds
+ * more is somebody else's.
  */
 async function contentOf(
   { deps, signal }: SweepPass,
@@ -182,7 +186,7 @@ async function contentOf(
 ): Promise<Content> {
   try {
     const parts = await deps.store.listParts({ ...at, s3UploadId, max: 2 }, signal);
-    return parts.every(({ partNumber, size }) => partNumber === 1 && size === 0) ? 'empty' : 'bytes';
+    return parts.every(({ partNumber, size }) => partNumber === 1 && size <= TRIED) ? 'empty' : 'bytes';
   } catch (error) {
     if (error instanceof LongshoreError && ['NoSuchUpload', 'NoSuchBucket'].includes(error.code))
       return 'gone';

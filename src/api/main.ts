@@ -70,7 +70,7 @@ export async function startApi(
     log.warn(message),
   );
   const temporal = new TemporalLink(config.temporal, telemetry.client);
-  const store = provingEncryption(createObjectStore(config.s3));
+  const store = provingEncryption(createObjectStore(config.s3, { log }));
   const keys = openKeyStore(db, { sealingKey: config.sealingKey, kms: config.kms });
   const sessions = createSessionService({ config, log, db, temporal, store, keys });
   const release = async (): Promise<void> => {

@@ -141,7 +141,7 @@ export interface Owner {
   current: ReadonlySet<string>;
   /** A Create of it is on its way: what is listed may be its. */
   creating: boolean;
-  /** A Create of it was begun whose answer may not have come. */
+  /** A Create of it was begun whose answer may not have come, or nobody remembers whether one was. */
   mayHaveLost: boolean;
 }
 
@@ -153,7 +153,7 @@ export interface OpenMultipart {
 
 export type Verdict =
   | { act: 'abort'; why: 'ended' | 'superseded'; owner: string }
-  /** An answer of S3 that was lost on its way: nobody can have sent a part to it. */
+  /** An answer of S3 that was lost on its way, or one that was to be aborted at once: nobody sends to it what is to stay. */
   | { act: 'abort-if-empty'; why: 'lost'; owner: string }
   | { act: 'keep'; why: 'running' | 'unknown'; owner: string }
   | { act: 'ignore' };
@@ -162,7 +162,7 @@ const STRANGER: Verdict = { act: 'ignore' };
 
 /**
  * What to do with a multipart upload at a key that `owners` have. Of those whose id nobody wrote down only such are ours
- * as were begun while one of ours was at work that may have lost an answer, and no part of them may ever have been sent.
+ * as were begun while one of ours was at work that may have lost an answer, and they must be empty.
  * In doubt it is a stranger's.
  */
 export function judge(upload: OpenMultipart, owners: readonly Owner[]): Verdict {

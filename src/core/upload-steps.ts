@@ -45,6 +45,8 @@ export interface Inspection {
   options: ResolvedOptions;
   /** How many multipart uploads the workflow may begin. */
   maxGenerations: number;
+  /** What was at the key, where an earlier version of it is to be made its newest. Runs that began before lack it. */
+  before?: KeyHolder;
 }
 
 export interface ResolvedOptions extends UploadOptions {

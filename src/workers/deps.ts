@@ -145,7 +145,7 @@ interface Stores {
 }
 
 function openStores(config: Config, meter: StoreMeter | undefined): Stores {
-  const destination = createObjectStore(config.s3, meter);
+  const destination = createObjectStore(config.s3, { meter });
   const others = new Map<string, ObjectStore>();
   const named = (name: string | undefined): ObjectStore => {
     if (name === undefined) return destination;
@@ -163,7 +163,7 @@ function openStores(config: Config, meter: StoreMeter | undefined): Stores {
         },
       );
     }
-    const created = createObjectStore(store, meter);
+    const created = createObjectStore(store, { meter });
     others.set(name, created);
     return created;
   };

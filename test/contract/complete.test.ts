@@ -85,6 +85,16 @@ describe('an object made anew at its own key', () => {
     expect(late).toEqual({ answer: { code: 'SourceChanged' }, requests: [] });
   });
 
+  it('of an earlier version does not replace what came between the first look and Create', async () => {
+    const asked = input('v1');
+    const inspection = {
+      ...asked.inspection,
+      before: { etag: '"earlier still"', lastModified: LONG_AGO },
+    };
+    const late = await completed({ ...asked, inspection }, '"before"', false);
+    expect(late).toEqual({ answer: { code: 'SourceChanged' }, requests: [] });
+  });
+
   it('is looked at once more where the server cannot tell what is there', async () => {
     const { answer, requests } = await completed(input(), '"source"', 'refuses');
     expect(answer).toEqual({ etag: '"made"' });

@@ -358,4 +358,28 @@ describe('a server without trailers', () => {
       await sink.close();
     }
   });
+
+  it('is found out all the same where that part cannot be aborted, which is told', async () => {
+    const sink = await startNullSink();
+    const proxy = await startFaultProxy(sink.endpoint);
+    const told: unknown[] = [];
+    const log = { warn: (...said: unknown[]) => void told.push(said) };
+    const store = createObjectStore(config(proxy.endpoint), { log });
+    try {
+      proxy.fault({ op: 'AbortMultipartUpload' }, faults.status(403, 'AccessDenied'));
+      const ref = { bucket: 'trailers', key: 'object' };
+      await store.putObject({ ...ref, body: once(randomBytes(2 * MiB)) }, live());
+      expect(proxy.log.map(({ op }) => op)).toEqual([
+        'CreateMultipartUpload',
+        'UploadPart',
+        'AbortMultipartUpload',
+        'PutObject',
+      ]);
+      expect(told).toMatchObject([[{ err: { code: 'AccessDenied' }, ...ref }, expect.any(String)]]);
+    } finally {
+      store.close();
+      await proxy.close();
+      await sink.close();
+    }
+  });
 });

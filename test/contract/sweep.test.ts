@@ -1,6 +1,6 @@
 /** What a sweep makes of answers of Temporal and S3 that are hard to come by, with the real catalog. */
 import { randomUUID } from 'node:crypto';
-import type { Client, WorkflowExecutionStatusName } from '@temporalio/client';
+import { WorkflowNotFoundError, type Client, type WorkflowExecutionStatusName } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sweepSilentJobs } from '../../src/activities/sweep-jobs.js';
@@ -10,7 +10,7 @@ import { LongshoreError } from '../../src/core/errors.js';
 import { getJob, insertJob, openJob } from '../../src/infra/catalog/jobs.js';
 import { listFindings } from '../../src/infra/catalog/maintenance.js';
 import { migrate } from '../../src/infra/catalog/migrations.js';
-import { openSession } from '../../src/infra/catalog/sessions.js';
+import { openSession, type OpeningSession } from '../../src/infra/catalog/sessions.js';
 import { getUpload, reportUpload } from '../../src/infra/catalog/uploads.js';
 import type { TemporalConfig } from '../../src/infra/config.js';
 import type { ListedPart, ObjectStore, UploadRef } from '../../src/infra/s3/store.js';
@@ -45,14 +45,24 @@ function serverWith(listed: { key: string; s3UploadId: string }[], parts: Parts 
 }
 
 /** A Temporal whose every workflow is like this. */
-function temporalWith(name: WorkflowExecutionStatusName, events: object[] = []): Client {
-  const described = { runId: 'later', startTime: new Date(1000), memo: {}, status: { code: 0, name } };
+function temporalWith(
+  name: WorkflowExecutionStatusName,
+  events: object[] = [],
+  startTime = new Date(1000),
+): Client {
+  const described = { runId: 'later', startTime, memo: {}, status: { code: 0, name } };
   const handle = {
     describe: () => Promise.resolve(described),
     fetchHistory: () => Promise.resolve({ events }),
   };
   const list = () => (async function* () {})();
   return { workflow: { getHandle: () => handle, list } } as unknown as Client;
+}
+
+/** A Temporal that has forgotten every workflow. */
+function forgetful(): Client {
+  const describe = () => Promise.reject(new WorkflowNotFoundError('gone', 'upload/a', undefined));
+  return { workflow: { getHandle: () => ({ describe }) } } as unknown as Client;
 }
 
 function passOf(client: Client, store: ObjectStore): SweepPass {
@@ -175,25 +185,99 @@ describe('an empty multipart upload at a key of ours that nobody names', () => {
   });
 });
 
-describe('an empty multipart upload at the key of a session whose whole object goes by the API', () => {
+describe('a multipart upload that nobody names, at a key of an upload that Temporal has forgotten', () => {
+  const at = async (initiated: number, parts?: Parts) => {
+    await uploading('a');
+    const ended = `state = 'COMPLETED', finished_at = now() - interval '1 minute'`;
+    await db.pool.query(`UPDATE object_uploads SET ${ended}`);
+    const { store, aborted } = serverWith([], parts);
+    const listed = [{ key: 'a', s3UploadId: 'unnamed', initiated: new Date(initiated).toISOString() }];
+    const strangers = await settleUploads(passOf(forgetful(), store), BUCKET, listed);
+    return { aborted, strangers };
+  };
+  const MINUTE = 60_000;
+
+  it('may be one whose answer was lost: it goes if it is empty', async () => {
+    expect(await at(Date.now() - 30 * MINUTE)).toEqual({ aborted: ['unnamed'], strangers: 0 });
+    expect(await found()).toMatchObject([{ subject: 'unnamed', outcome: 'aborted', reason: 'lost' }]);
+  });
+
+  it('stays with bytes in it', async () => {
+    const bytes: Parts = () => [{ partNumber: 1, size: 10 }];
+    expect(await at(Date.now() - 30 * MINUTE, bytes)).toEqual({ aborted: [], strangers: 1 });
+  });
+
   it.each([
-    [null, []],
-    // Whether encryption is applied is asked by one that is begun and aborted, and the API may die in between.
-    [{ type: 'SSE_S3' } as const, ['unnamed']],
-  ])('encrypted: %o', async (encryption, gone) => {
-    const at = { id: 'a', destination: { bucket: BUCKET, key: 'a' } };
+    ['before the upload was', 61],
+    ['after it had ended', 0],
+  ])('stays when it was begun %s', async (_when, minutes) => {
+    expect(await at(Date.now() - minutes * MINUTE)).toEqual({ aborted: [], strangers: 1 });
+  });
+
+  it('goes, too, where only the first runs are forgotten', async () => {
+    const named = await uploading('a');
+    const listed = [named, { key: 'a', s3UploadId: 'unnamed' }];
+    const { store, aborted } = serverWith(listed);
+    const begun = new Date(Date.now() - 30 * MINUTE);
+    const pass = passOf(temporalWith('RUNNING', first, begun), store);
+    const initiated = begun.toISOString();
+    await settleUploads(
+      pass,
+      BUCKET,
+      listed.map((each) => ({ ...each, initiated })),
+    );
+    expect(aborted).toEqual(['unnamed']);
+  });
+});
+
+describe('a multipart upload at the key of a session that nobody names', () => {
+  const whole = { mode: 'whole', s3UploadId: null, encryption: null } as const;
+  const chunks = { mode: 'chunks', s3UploadId: 'of-a', encryption: null } as const;
+  const sealed = { encryption: { type: 'SSE_S3' } } as const;
+
+  /** What a sweep aborts there, with those parts in it. */
+  async function gone(
+    { mode, ...session }: Pick<OpeningSession, 's3UploadId' | 'encryption'> & { mode: 'whole' | 'chunks' },
+    parts: ReturnType<Parts>,
+  ): Promise<string[]> {
     await openSession(db.pool, {
-      ...{ ...at, contentType: 'a/b', metadata: {}, chunkSize: 10, expectedSize: null, apiKey: null },
-      source: { kind: 'client', name: 'a', nodeId: 'a', mode: 'whole', ttlMs: 60_000 },
-      ...{ encryption, s3UploadId: null, token: { uploadId: 'upload/a', nonce: 'n' } },
+      ...{ id: 'a', destination: { bucket: BUCKET, key: 'a' }, contentType: 'a/b', metadata: {} },
+      ...{ chunkSize: 10, expectedSize: null, apiKey: null, ...session },
+      source: { kind: 'client', name: 'a', nodeId: 'a', mode, ttlMs: 60_000 },
+      token: { uploadId: 'upload/a', nonce: 'n' },
       ...{ runStartedAt: new Date(0).toISOString(), runGeneration: 1 },
     });
-    await reported('a', undefined);
-    const { store, aborted } = serverWith([]);
+    await reported('a', session.s3UploadId ?? undefined);
+    const { store, aborted } = serverWith([], () => parts);
     const initiated = new Date().toISOString();
-    const pass = passOf(temporalWith('RUNNING'), store);
+    const pass = passOf(temporalWith('RUNNING', session.s3UploadId === null ? [] : first), store);
     await settleUploads(pass, BUCKET, [{ key: 'a', s3UploadId: 'unnamed', initiated }]);
-    expect(aborted).toEqual(gone);
+    return aborted;
+  }
+
+  // By one that is begun and aborted a server is tried, and the API may die in between.
+  it.each([
+    ['a whole object', whole],
+    ['a whole object, encrypted', { ...whole, ...sealed }],
+    ['chunks', chunks],
+    ['chunks, encrypted', { ...chunks, ...sealed }],
+  ])('goes when it is empty or has a single byte: %s', async (_what, session) => {
+    expect(await gone(session, [])).toEqual(['unnamed']);
+    expect(await gone(session, [{ partNumber: 1, size: 1 }])).toEqual(['unnamed']);
+  });
+
+  it.each([
+    ['more bytes', [{ partNumber: 1, size: 2 }]],
+    ['another part', [{ partNumber: 2, size: 1 }]],
+    [
+      'more parts',
+      [
+        { partNumber: 1, size: 1 },
+        { partNumber: 2, size: 1 },
+      ],
+    ],
+  ])('stays with %s', async (_what, parts) => {
+    expect(await gone(whole, parts)).toEqual([]);
   });
 });
 

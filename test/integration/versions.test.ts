@@ -9,7 +9,7 @@ import type { Json, TestApi } from '../helpers/api.js';
 import type { TestBucket } from '../helpers/buckets.js';
 import { faults } from '../helpers/fault-proxy.js';
 import { longshore } from '../helpers/processes.js';
-import { objectSha256, startRig, type Rig } from '../helpers/rig.js';
+import { failureOf, objectSha256, startRig, type Rig } from '../helpers/rig.js';
 import { catalogOf, sessionScene, type SessionScene } from '../helpers/sessions-api.js';
 import { isSkipped } from '../helpers/stack.js';
 import { eventually } from '../helpers/wait.js';
@@ -137,6 +137,25 @@ describe.each(['versitygw', 'minio'] as const)('versions on %s', (server) => {
       expect(await rollBack(api, first.node, first.versionId, upload)).toBe(upload);
       expect(rig.proxy.calls('CopyObject', { bucket: bucket.name })).toBe(1);
       expect((await api.get(`/api/v1/nodes/${first.node}/versions`)).body['versions']).toHaveLength(3);
+    });
+
+    it('are not copied again over what came after a copy whose answer was lost', async () => {
+      const scene = await sessionScene(rig);
+      const { api, bucket } = scene;
+      await versioned(bucket);
+      const first = await send(scene, randomBytes(MiB), {});
+      await send(scene, randomBytes(MiB), { node_id: first.node });
+      const key = String((await nodeOf(api, first.node))['key']);
+      const newest = randomBytes(100);
+      const put = new PutObjectCommand({ Bucket: bucket.name, Key: key, Body: newest });
+      const copy = { op: 'CopyObject', bucket: bucket.name, times: 1 } as const;
+      const after = async (): Promise<void> => void (await bucket.client.send(put));
+      rig.proxy.fault(copy, faults.hook({ after }));
+      rig.proxy.fault(copy, faults.dropReply());
+      const id = await rollBack(api, first.node, first.versionId);
+      expect(await failureOf(rig.client, id)).toMatchObject({ code: 'SourceChanged' });
+      expect(await objectSha256(bucket, key)).toBe(shaOf(newest));
+      expect(rig.proxy.calls('CopyObject', { bucket: bucket.name })).toBe(1);
     });
 
     it('are not mistaken: an unknown one, the present one, an unknown node', async () => {

@@ -59,8 +59,8 @@ export interface KeyOwner extends UploadRow {
   /** The multipart upload of its session, which may be newer than the one that was reported. */
   sessionUploadId: string | null;
   /**
-   * Whole objects of its session go encrypted. Before the first of them an empty multipart upload is begun and aborted, of
-   * which no history tells.
+   * It is a session: before bytes of it are passed on, an API may begin and abort a multipart upload at its key to see
+   * whether the server encrypts, or takes checksums that follow a body. No history tells of those.
    */
   probes: boolean;
 }
@@ -73,7 +73,7 @@ interface RawOwner extends RawRow {
 
 /** Of `object_uploads u LEFT JOIN sessions s`. */
 const OWNER = `u.*, s.s3_upload_id AS session_upload_id,
-  (s.encryption IS NOT NULL AND s.s3_upload_id IS NULL)::int AS session_probes`;
+  (s.id IS NOT NULL)::int AS session_probes`;
 
 function toOwner(raw: RawOwner): KeyOwner {
   return { ...toRow(raw), sessionUploadId: raw.session_upload_id, probes: raw.session_probes === 1 };

@@ -9,6 +9,7 @@ import { metered } from './metered.js';
 import { retrying } from './retrying.js';
 import { createSdkStore } from './sdk-store.js';
 import type { ObjectStore, StoreConfig } from './store.js';
+import type { Logger } from '../telemetry/log.js';
 import type { StoreMeter } from '../telemetry/meter.js';
 
 export interface WorkerStore extends ObjectStore {
@@ -17,11 +18,14 @@ export interface WorkerStore extends ObjectStore {
 }
 
 /** One per server and worker: connections, clock correction and throttling are shared by everything that goes through it. */
-export function createObjectStore(config: StoreConfig, meter?: StoreMeter): WorkerStore {
+export function createObjectStore(
+  config: StoreConfig,
+  { meter, log }: { meter?: StoreMeter | undefined; log?: Pick<Logger, 'warn'> } = {},
+): WorkerStore {
   const credentials = createCredentialSource(config);
   const limiter = createAdaptiveLimiter({ max: config.maxConnections });
   const sdk = createSdkStore(config, credentials);
-  const lean = createLeanStore(config, sdk, { credentials, limiter });
+  const lean = createLeanStore(config, sdk, { credentials, limiter, log });
   const store = guardingKeys(
     meter === undefined ? lean : metered(lean, meter),
     createAddressing(config).trusted,

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { LongshoreError } from '../../core/errors.js';
 import { createBufferPool } from '../buffers.js';
+import type { Logger } from '../telemetry/log.js';
 import { createAddressing, encodeComponent } from './addressing.js';
 import type { AdaptiveLimiter } from './aimd.js';
 import { attributeHeaders, demandEncryption } from './attributes.js';
@@ -32,6 +33,7 @@ import type { Body, ObjectStore, OnceBody, PartAnswer, PutAnswer, StoreConfig } 
 export interface LeanOptions {
   credentials: CredentialSource;
   limiter: AdaptiveLimiter;
+  log?: Pick<Logger, 'warn'> | undefined;
 }
 
 interface Call extends CallSite {
@@ -45,7 +47,7 @@ interface Call extends CallSite {
 export function createLeanStore(
   config: StoreConfig,
   sdk: ObjectStore,
-  { credentials, limiter }: LeanOptions,
+  { credentials, limiter, log }: LeanOptions,
 ): ObjectStore {
   const wire = createWire(config, credentials);
   const send = (call: Call, signal: AbortSignal) => limiter.run(() => wire.send(call, signal), signal);
@@ -94,7 +96,7 @@ export function createLeanStore(
       sdk.close();
     },
   });
-  return passingOn(store, createBufferPool(ONCE_BUDGET), wire.trusted);
+  return passingOn(store, createBufferPool(ONCE_BUDGET), { trusted: wire.trusted, log });
 }
 
 /** Access points and directory buckets have addresses and sessions of their own, which the SDK knows. */

@@ -4,6 +4,7 @@ import { crc32 } from '@node-rs/crc32';
 import { LongshoreError } from '../../core/errors.js';
 import { MAX_BUFFERED_PART, MiB } from '../../core/limits.js';
 import type { BufferPool } from '../buffers.js';
+import type { Logger } from '../telemetry/log.js';
 import { crcToBase64, Intake, isOnce, noting } from './once.js';
 import type { CallSite } from './s3-errors.js';
 import type { Body, ObjectStore, OnceBody, PartAnswer, PutRequest } from './store.js';
@@ -21,11 +22,14 @@ export function buffering(store: ObjectStore, pool: BufferPool): ObjectStore {
   };
 }
 
-/**
- * The store that passes such bodies on, and holds them once the server has shown that it does not know trailers. `trusted`:
- * they may pass unsigned.
- */
-export function passingOn(store: ObjectStore, pool: BufferPool, trusted: boolean): ObjectStore {
+export interface PassingOn {
+  /** They may pass unsigned. */
+  trusted: boolean;
+  log?: Pick<Logger, 'warn'> | undefined;
+}
+
+/** The store that passes such bodies on, and holds them once the server has shown that it does not know trailers. */
+export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }: PassingOn): ObjectStore {
   const whole = buffering(store, pool);
   const trailers = new Trailers(trusted ? 'unknown' : 'none');
 
@@ -45,7 +49,10 @@ export function passingOn(store: ObjectStore, pool: BufferPool, trusted: boolean
         await trailers.without(() => store.uploadPart({ ...part, ...body }, signal));
       }
     } finally {
-      await store.abortMultipartUpload(part, AbortSignal.timeout(ABORT_MS));
+      await store.abortMultipartUpload(part, AbortSignal.timeout(ABORT_MS)).catch((error: unknown) => {
+        // It says nothing of the body, which is still whole. The sweep knows such an upload.
+        log?.warn({ err: error, bucket, key }, 'a multipart upload by which the S3 server was tried is left');
+      });
     }
   };
 
