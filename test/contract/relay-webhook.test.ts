@@ -67,7 +67,7 @@ async function goUntil(what: () => boolean | Promise<boolean>, pace: Partial<Rel
     pace: { goMs: 60_000, pollMs: 20, firstWaitMs: 10, longestWaitMs: 50, ...pace },
   });
   const environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 60_000 });
-  const going = environment.run(relayEvents, { sink: 'webhook' });
+  const going = environment.run(relayEvents, { sink: 'webhook' as const });
   try {
     await eventually(what, { timeout: 30_000 });
   } finally {
