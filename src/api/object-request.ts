@@ -12,7 +12,7 @@ import type { ApiDeps } from './deps.js';
 import { mustGrant } from './plugins/auth.js';
 import { sensible } from './refusals.js';
 import type { CreateObjectBody } from './schemas/objects.js';
-import { mustBeNoSession } from './sessions/reuse.js';
+import { broughtBefore } from './sessions/reuse.js';
 
 /** Longer than an upload may be parked, for it has to be read after that. */
 const SEAL_MS = 2 * MAX_PARKED_MS;
@@ -41,9 +41,10 @@ export async function startObject(
     },
   };
   mustGrant(request, upload.destination);
-  if (id !== undefined) await mustBeNoSession(db, request, id);
+  const brought = id !== undefined && (await broughtBefore({ db, temporal }, request, id, upload));
   mustRead(request, source);
   await sensible(() => validateUpload({ ...upload, id: id ?? 'to-be-made' }));
+  if (brought) return id;
   const sealed = secretUrl === undefined ? undefined : await seal(vault, upload, secretUrl);
   let keep = false;
   try {

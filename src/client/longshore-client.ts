@@ -204,6 +204,18 @@ export class LongshoreClient {
     return (kept as UploadMemo | undefined)?.startedBy === memo.startedBy;
   }
 
+  /** What Temporal knows of its last run; undefined: nothing (any more). */
+  async lastRun(id: string): Promise<'open' | 'completed' | 'ended' | undefined> {
+    try {
+      const { closeTime, status } = await this.call('describe', id, (handle) => handle.describe());
+      if (closeTime === undefined) return 'open';
+      return status.name === 'COMPLETED' ? 'completed' : 'ended';
+    } catch (error) {
+      if (error instanceof LongshoreError && error.code === 'NotFound') return undefined;
+      throw error;
+    }
+  }
+
   /** Throws NotFound when Temporal knows no such upload (any more); the catalog may. */
   async view(id: string): Promise<UploadView> {
     const description = await this.call('describe', id, (handle) => handle.describe());

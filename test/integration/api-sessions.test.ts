@@ -507,7 +507,15 @@ describe('who may', () => {
       values: row,
     });
     const moved = { ...ask, upload_id: node, key: 'theirs/x' };
-    expect(await scene.api.send('POST', '/api/v1/sessions/', moved, theirs)).toMatchObject({ status: 403 });
+    const taken = await scene.api.send('POST', '/api/v1/sessions/', moved, theirs);
+    expect(taken).toMatchObject({ status: 409, body: { code: 'Conflict' } });
+    const next = { name: 'x', node_id: node };
+    const unknown = await scene.api.send('POST', '/api/v1/sessions/', next, theirs);
+    expect(unknown).toMatchObject({ status: 404, body: { code: 'NotFound' } });
+    for (const { text } of [taken, unknown]) {
+      expect(text).not.toContain(scene.bucket.name);
+      expect(text).not.toContain('mine/');
+    }
     expect(await getNode(db, node)).toMatchObject({ key: 'mine/node', status: 'FAILED' });
     expect((await scene.api.get('/api/v1/sessions/', theirs)).body['sessions']).toEqual([]);
     expect((await putChunk(scene.api, String(body['upload_id']), 0, Buffer.from('x'), theirs)).status).toBe(

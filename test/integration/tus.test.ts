@@ -158,6 +158,34 @@ describe('bytes', () => {
     expect(await objectSha256(bucket, 'contradicted')).toBe(sha256(bytes));
   });
 
+  test.each(['a part that S3 has no more', 'chunks that fit no part'])(
+    'whoever looks first is not told that all is there: %s',
+    async (what) => {
+      const bucket = await rig.bucket();
+      const known = what === 'a part that S3 has no more';
+      const bytes = someBytes(2 * PART);
+      const length = { 'upload-length': String(bytes.byteLength) };
+      const path = await create(bucket, 'seen', known ? length : { 'upload-defer-length': '1' });
+      const sendChunk = async (chunk: number): Promise<number> => {
+        const at = `${api.url}/api/v1/sessions/${path.split('/').at(-1)}/chunks/${chunk}`;
+        const body = new Uint8Array(bytes.subarray(chunk * PART, (chunk + 1) * PART));
+        return (await fetch(at, { method: 'PUT', body })).status;
+      };
+      expect([await sendChunk(0), await sendChunk(1)]).toEqual([200, 200]);
+      if (known) {
+        const [upload] = await unfinished(bucket);
+        const at = { Bucket: bucket.name, Key: 'seen', UploadId: upload?.UploadId };
+        await bucket.client.send(new UploadPartCommand({ ...at, PartNumber: 1, Body: someBytes(5 * MiB) }));
+        expect(await offsetOf(path)).toBe(0);
+      } else {
+        expect(await patch(path, bytes.byteLength, Buffer.alloc(0), length)).toMatchObject({ status: 409 });
+        expect(await tus('HEAD', path)).toMatchObject({ status: 409 });
+      }
+      expect(await keysIn(bucket)).toEqual([]);
+      expect(await tus('DELETE', path)).toMatchObject({ status: 204 });
+    },
+  );
+
   test('what a connection brought before it broke counts, and nothing else', async () => {
     const bucket = await rig.bucket();
     const bytes = someBytes(PART + 5 * MiB);

@@ -13,7 +13,7 @@ import { page } from '../refusals.js';
 import * as s from '../schemas/nodes.js';
 import { reads, writes } from '../schemas/problem.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
-import { mustBeNoSession } from '../sessions/reuse.js';
+import { broughtBefore } from '../sessions/reuse.js';
 
 const tags = ['nodes'];
 
@@ -118,14 +118,16 @@ function rollbackRoute(app: Routes, deps: ApiDeps): void {
       mustGrant(request, { bucket, key });
       const versionId = body.version_id;
       const id = body.upload_id ?? derivedId(request);
-      if (id !== undefined) await mustBeNoSession(deps.db, request, id);
-      // The same request again finds the node where it brought it.
-      if (node.uploadId !== id || id === undefined) {
+      const lastRun = (session: string) => deps.temporal.use((client) => client.lastRun(session));
+      const rollback: Rollback = { id, node, versionId, apiKey: request.apiKey?.id };
+      const brought = id !== undefined && (await broughtBefore(deps, request, id, rollbackUpload(rollback)));
+      // The same request again finds the node where it brought it, or where others have brought it since.
+      if (!brought && (id === undefined || node.uploadId !== id)) {
         checkRollback(node, versionId);
-        await mustBeIdle(deps.db, node, 'rollback');
+        await mustBeIdle(deps.db, lastRun, node, 'rollback');
       }
-      await mustExist(deps, node, versionId);
-      const upload = await start(deps, { id, node, versionId, apiKey: request.apiKey?.id });
+      if (!brought) await mustExist(deps, node, versionId);
+      const upload = brought ? id : await start(deps, rollback);
       reply.header('location', `/api/v1/objects/${upload}`);
       return { upload_id: upload, node_id: nodeId, version_id: versionId, status: 'started' as const };
     },

@@ -17,7 +17,7 @@ import { writes } from '../schemas/problem.js';
 import * as s from '../schemas/rotation.js';
 import { IdempotencyHeaders } from '../schemas/values.js';
 import { callerOf } from '../sessions/caller.js';
-import { mustBeNoSession } from '../sessions/reuse.js';
+import { broughtBefore } from '../sessions/reuse.js';
 
 /** Longer than the upload may be parked, for the keys are needed after that. */
 const KEY_LIFE_MS = 2 * MAX_PARKED_MS;
@@ -48,13 +48,14 @@ export function rotationRoutes(app: Routes, deps: ApiDeps): void {
       const to = askedOf(body.encryption);
       if (from !== undefined || 'key' in to) mustBeTrusted(callerOf(request).trusted, 'rotate');
       const id = body.upload_id ?? derivedId(request) ?? uuidv7();
-      await mustBeNoSession(deps.db, request, id);
-      // The same request again finds the node where it brought it.
-      if (node.uploadId !== id) {
+      const lastRun = (session: string) => deps.temporal.use((client) => client.lastRun(session));
+      const brought = await broughtBefore(deps, request, id, rotationUpload({ id, node }));
+      // The same request again finds the node where it brought it, or where others have brought it since.
+      if (!brought && node.uploadId !== id) {
         checkRotation(node, { from: from?.md5, to: 'key' in to ? to.key.md5 : undefined });
-        await mustBeIdle(deps.db, node, 'rotate');
+        await mustBeIdle(deps.db, lastRun, node, 'rotate');
       }
-      await start(deps, { id, node, from, to, apiKey: request.apiKey?.id });
+      if (!brought) await start(deps, { id, node, from, to, apiKey: request.apiKey?.id });
       reply.header('location', `/api/v1/objects/${id}`);
       return { upload_id: id, node_id: node.nodeId, status: 'created' as const };
     },

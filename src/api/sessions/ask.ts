@@ -1,20 +1,21 @@
 /** From what a caller asks to the upload that is begun. */
 import type { StartUpload } from '../../client/longshore-client.js';
 import { LongshoreError } from '../../core/errors.js';
+import { isGranted } from '../../core/grants.js';
 import { adviseChunks, type ChunkAdvice } from '../../core/sessions.js';
 import type { ClientSource, Destination, Encryption } from '../../core/uploads.js';
 import { getNode, type NodeRow } from '../../infra/catalog/nodes.js';
 import type { Queryable } from '../../infra/catalog/pool.js';
 import type { Config } from '../../infra/config.js';
 import { given } from '../definition.js';
-import { mustGrant } from './rules.js';
+import { taken } from './reuse.js';
 import type { Caller, SessionAsk } from './service.js';
 
 const CONNECTOR = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 /** Bytes of the name in the object's metadata, which has 2 KiB for everything. */
 const MAX_NAME = 512;
 
-/** A node that is there, of a caller who may write it; undefined when none is named. Throws NotFound. */
+/** A node that the caller may write; undefined when none is named. Throws NotFound, also for one that is another's. */
 export async function nodeOf(
   db: Queryable,
   caller: Caller,
@@ -22,17 +23,18 @@ export async function nodeOf(
 ): Promise<NodeRow | undefined> {
   if (nodeId === undefined) return undefined;
   const node = await getNode(db, nodeId);
-  if (node === undefined) {
-    throw new LongshoreError('NotFound', `there is no node ${nodeId}`, { op: 'request', key: nodeId });
-  }
-  mustGrant(caller, node);
-  return node;
+  if (node !== undefined && mayWrite(caller, node)) return node;
+  throw new LongshoreError('NotFound', `there is no node ${nodeId}`, { op: 'request', key: nodeId });
 }
 
-/** A session that names no node makes the node of its own id, which may be there already, and somebody else's. */
+/** A session that names no node makes the node of its own id. Throws Conflict when that is there, and another's. */
 export async function mayTake(db: Queryable, caller: Caller, id: string): Promise<void> {
   const node = await getNode(db, id);
-  if (node !== undefined) mustGrant(caller, node);
+  if (node !== undefined && !mayWrite(caller, node)) throw taken(id);
+}
+
+function mayWrite({ apiKey }: Caller, node: NodeRow): boolean {
+  return apiKey === null || isGranted(apiKey.grants, node);
 }
 
 /** What is advised for an object of this size. Throws PlanImpossible. */

@@ -3,12 +3,13 @@ import { canonical } from '../../core/canonical.js';
 import { LongshoreError } from '../../core/errors.js';
 import { isGranted } from '../../core/grants.js';
 import type { ChunkAdvice } from '../../core/sessions.js';
-import type { ClientSource, Encryption } from '../../core/uploads.js';
+import { sourceLabel, type ClientSource, type Encryption } from '../../core/uploads.js';
 import type { StartUpload } from '../../client/longshore-client.js';
 import type { Queryable } from '../../infra/catalog/pool.js';
 import { getSession, type SessionRow } from '../../infra/catalog/sessions.js';
 import { getUpload } from '../../infra/catalog/uploads.js';
 import { printable } from '../../infra/catalog/values.js';
+import type { TemporalLink } from '../temporal-link.js';
 import { maySee, mustGrant } from './rules.js';
 import type { Caller, SessionAsk } from './service.js';
 
@@ -34,16 +35,32 @@ export async function completedBefore(
   return undefined;
 }
 
-/** For an object that workers bring. Throws Conflict for an id that is a session, or an upload out of the caller's grants. */
-export async function mustBeNoSession(
-  db: Queryable,
+/**
+ * For an object that workers bring: whether it was brought, and Temporal has forgotten it, and would bring it again over what
+ * came since. What Temporal knows it judges itself, for it knows all of the ask. Throws Conflict for an id that is a session,
+ * an upload out of the caller's grants, or one that brought something else.
+ */
+export async function broughtBefore(
+  { db, temporal }: { db: Queryable; temporal: Pick<TemporalLink, 'use'> },
   caller: Pick<Caller, 'apiKey'>,
   id: string,
-): Promise<void> {
-  const upload = await getUpload(db, id);
-  if (upload === undefined) return;
-  if (upload.sourceKind === 'client') throw taken(id);
-  mustOwn(caller, upload);
+  { source, destination }: Pick<StartUpload, 'source' | 'destination'>,
+): Promise<boolean> {
+  const row = await getUpload(db, id);
+  if (row === undefined) return false;
+  if (row.sourceKind === 'client') throw taken(id);
+  mustOwn(caller, row);
+  if (row.state !== 'COMPLETED') return false;
+  const run = await temporal.use((client) => client.lastRun(id));
+  if (run === 'open' || run === 'completed') return false;
+  const { bucket, key } = destination;
+  const same = row.bucket === bucket && row.key === key && row.sourceLabel === printable(sourceLabel(source));
+  if (same) return true;
+  throw new LongshoreError('Conflict', `the upload ${id} is complete, and brought something else`, {
+    op: 'start',
+    key: id,
+    hint: 'Choose another id, or leave it out.',
+  });
 }
 
 function mustOwn({ apiKey }: Pick<Caller, 'apiKey'>, row: { id: string; bucket: string; key: string }): void {
@@ -51,7 +68,7 @@ function mustOwn({ apiKey }: Pick<Caller, 'apiKey'>, row: { id: string; bucket: 
 }
 
 /** What is there is nobody else's business. */
-function taken(id: string): LongshoreError {
+export function taken(id: string): LongshoreError {
   return new LongshoreError('Conflict', `the id ${id} is taken`, {
     op: 'begin',
     key: id,

@@ -103,7 +103,7 @@ export class SessionUploads extends DataStore {
       offset === upload.length &&
       upload.concat?.startsWith('final') !== true
     ) {
-      if (!(await this.#finished(id))) offset = await this.#offset(await this.standing(id));
+      offset = await this.#finished(id, offset);
     }
     return new Upload({
       id,
@@ -170,13 +170,15 @@ export class SessionUploads extends DataStore {
     });
   }
 
-  /** False: S3 has not all of it, and completing took back what was said to be there, so that it is sent again. */
-  async #finished(id: string): Promise<boolean> {
+  /** How far it is: where S3 has not all of it, completing took back what was said to be there, so that it is sent again. */
+  async #finished(id: string, length: number): Promise<number> {
     try {
       await this.finish(id);
-      return true;
+      return length;
     } catch (error) {
-      if (error instanceof LongshoreError && error.code === 'PartsMissing') return false;
+      if (!(error instanceof LongshoreError) || error.code !== 'PartsMissing') throw error;
+      const offset = await this.#offset(await this.standing(id));
+      if (offset < length) return offset;
       throw error;
     }
   }

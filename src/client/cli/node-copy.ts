@@ -13,7 +13,8 @@ import { watchToEnd } from './watching.js';
 /** Throws NotFound, and Conflict while somebody sends the node's next version. */
 export async function idleNode(config: Config, nodeId: string, op: 'rollback' | 'rotate'): Promise<NodeRow> {
   const node = await withCatalog(config, async (pool) => {
-    await mustBeIdle(pool, { nodeId }, op);
+    const lastRun: LongshoreClient['lastRun'] = (id) => withClient(config, (client) => client.lastRun(id));
+    await mustBeIdle(pool, lastRun, { nodeId }, op);
     return await getNode(pool, nodeId);
   });
   if (node !== undefined) return node;

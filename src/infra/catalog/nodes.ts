@@ -39,14 +39,14 @@ export async function getNode(db: Queryable, nodeId: string): Promise<NodeRow | 
   return rows[0] === undefined ? undefined : toRow(rows[0]);
 }
 
-/** A session that has not ended and makes a version of the node. */
-export async function openSessionOf(db: Queryable, nodeId: string): Promise<string | undefined> {
-  const { rows } = await query<{ id: string }>(db, 'openSessionOf', {
-    name: 'open-session-of',
-    text: 'SELECT id FROM sessions WHERE node_id = $1 AND ended_at IS NULL LIMIT 1',
+/** Sessions that make a version of the node, and whose rows are not closed; the newest first. */
+export async function openSessionsOf(db: Queryable, nodeId: string): Promise<string[]> {
+  const { rows } = await query<{ id: string }>(db, 'openSessionsOf', {
+    name: 'open-sessions-of',
+    text: 'SELECT id FROM sessions WHERE node_id = $1 AND ended_at IS NULL ORDER BY created_at DESC',
     values: [nodeId],
   });
-  return rows[0]?.id;
+  return rows.map(({ id }) => id);
 }
 
 export interface ListNodes extends PageAsk {
