@@ -70,9 +70,11 @@ export async function startApi(
     log.warn(message),
   );
   const temporal = new TemporalLink(config.temporal, telemetry.client);
-  const store = provingEncryption(createObjectStore(config.s3, { log }));
+  const connected = createObjectStore(config.s3, { log });
+  const store = provingEncryption(connected);
   const keys = openKeyStore(db, { sealingKey: config.sealingKey, kms: config.kms });
-  const sessions = createSessionService({ config, log, db, temporal, store, keys });
+  const waiting = () => connected.limiter.waiting;
+  const sessions = createSessionService({ config, log, db, temporal, store, keys, waiting });
   const release = async (): Promise<void> => {
     await sessions.close();
     store.close();

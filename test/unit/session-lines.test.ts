@@ -3,8 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { PassThrough } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import { randomBytes } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
-import { Lines, shareOf, STRETCH } from '../../src/api/sessions/line.js';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { Lines, shareOf, STRETCH, STRETCHES } from '../../src/api/sessions/line.js';
 import { carried } from '../../src/api/sessions/receive.js';
 import { KiB, MiB } from '../../src/core/limits.js';
 import { framed } from '../../src/infra/s3/once.js';
@@ -52,6 +52,13 @@ function begin(lines: Lines, length: number, { apiKey = null as string | null, a
 }
 
 const MANY = 8;
+const TOO_SLOW = { code: 'ChunkDamaged', message: expect.stringContaining('bytes a second') as string };
+
+/** So many bytes ten times in an idle time, until it is stopped. */
+function trickle(body: PassThrough, bytes: number): () => void {
+  const clock = setInterval(() => body.write(Buffer.alloc(bytes)), IDLE_MS / 10);
+  return () => clearInterval(clock);
+}
 
 describe('a body', () => {
   it('that is short goes when it is whole, however long it takes', async () => {
@@ -105,16 +112,77 @@ describe('a body', () => {
     expect(sent).toEqual([]);
   });
 
-  it('that trickles while it occupies a way to S3 is broken off', async () => {
-    const { body, sent, done } = begin(new Lines(1, 100 * MiB), 10 * MiB);
+  it('that is slow is broken off while others wait for its way to S3, and not before', async () => {
+    const lines = new Lines(1, 100 * MiB);
+    const slow = begin(lines, 10 * MiB);
+    slow.body.write(Buffer.alloc(STRETCH));
+    onTestFinished(trickle(slow.body, KiB));
+    expect(await Promise.race([slow.done, delay(4 * IDLE_MS, 'goes on')])).toBe('goes on');
+    const waits = begin(lines, MiB);
+    waits.body.end(Buffer.alloc(MiB));
+    await expect(slow.done).rejects.toMatchObject(TOO_SLOW);
+    expect(slow.sent).toHaveLength(1);
+    await waits.done;
+  });
+
+  it('that is slow makes room also where connections are what is waited for', async () => {
+    let waiting = 0;
+    const { body, done } = begin(new Lines(1, 100 * MiB, () => waiting), 10 * MiB);
     body.write(Buffer.alloc(STRETCH));
-    const trickle = setInterval(() => body.write(Buffer.alloc(KiB)), IDLE_MS / 10);
-    await expect(done).rejects.toMatchObject({
-      code: 'ChunkDamaged',
-      message: expect.stringContaining('bytes a second') as string,
-    });
-    clearInterval(trickle);
-    expect(sent).toHaveLength(1);
+    onTestFinished(trickle(body, KiB));
+    expect(await Promise.race([done, delay(3 * IDLE_MS, 'goes on')])).toBe('goes on');
+    waiting = 1;
+    await expect(done).rejects.toMatchObject(TOO_SLOW);
+  });
+
+  it('that is fast is left alone, whoever waits', async () => {
+    const { body, done } = begin(new Lines(1, KiB, () => 1), MiB);
+    const stop = trickle(body, 32 * KiB);
+    onTestFinished(stop);
+    expect(await Promise.race([done, delay(3 * IDLE_MS, 'goes on')])).toBe('goes on');
+    stop();
+    body.destroy();
+    await expect(done).rejects.toMatchObject({ code: 'ChunkDamaged' });
+  });
+});
+
+describe('the memory of first stretches', () => {
+  it('is not all one key’s, and is given back once', () => {
+    const lines = new Lines(1, 0);
+    const take = (key: string) => lines.takeStretch(key);
+    const taken = Array.from({ length: STRETCHES }, () => take('a')).filter((place) => place !== undefined);
+    expect(taken).toHaveLength(shareOf(STRETCHES));
+    const others = Array.from({ length: STRETCHES }, () => take('b')).filter((place) => place !== undefined);
+    expect(others).toHaveLength(STRETCHES - shareOf(STRETCHES));
+    for (let twice = 0; twice < 2; twice++) taken[0]?.();
+    expect([take('b'), take('b')]).toEqual([expect.any(Function), undefined]);
+  });
+
+  it('is given back when a body is on its way, and not kept until its end', async () => {
+    const lines = new Lines(2, 0);
+    for (let n = 1; n < shareOf(STRETCHES); n++) lines.takeStretch('a');
+    const { body, sent, done } = begin(lines, MiB, { apiKey: 'a' });
+    expect(lines.takeStretch('a')).toBeUndefined();
+    body.write(Buffer.alloc(STRETCH));
+    await eventually(() => sent[0]?.bytes !== undefined && sent[0].bytes > 0);
+    expect(lines.takeStretch('a')).toBeInstanceOf(Function);
+    body.end(Buffer.alloc(MiB - STRETCH));
+    await done;
+  });
+
+  it.each([STRETCH / 2, MiB])('is not kept by one of %i bytes that trickles', async (length) => {
+    const lines = new Lines(2, 0);
+    for (let n = 1; n < shareOf(STRETCHES); n++) lines.takeStretch('a');
+    const bytes = randomBytes(length);
+    const { body, sent, done } = begin(lines, length, { apiKey: 'a' });
+    let at = 0;
+    const step = setInterval(() => body.write(bytes.subarray(at, ++at)), IDLE_MS / 4);
+    onTestFinished(() => clearInterval(step));
+    await Promise.race([done, eventually(() => sent.length === 1, { what: 'its way to S3' })]);
+    await eventually(() => lines.takeStretch('a') !== undefined, { what: 'its place' });
+    clearInterval(step);
+    body.end(bytes.subarray(at));
+    expect(await done).toEqual({ crc32: crcOf(bytes) });
   });
 });
 

@@ -32,6 +32,8 @@ export interface SessionDeps {
   temporal: TemporalLink;
   store: ObjectStore;
   keys: KeyStore;
+  /** Requests that wait for a connection to S3. */
+  waiting: () => number;
 }
 
 /** A worker that is busy, and a server that takes its time to begin a multipart upload. */
@@ -52,7 +54,7 @@ export function createSessionService(deps: SessionDeps): SessionService & { clos
   const receiving: ReceiveDeps = {
     ...{ db, log, store, signs, writer, idleMs: config.sessions.idleMs },
     lanes: new Lanes(Math.min(config.sessions.chunksAtOnce, share)),
-    lines: new Lines(share, config.sessions.floorRate),
+    lines: new Lines(share, config.sessions.floorRate, deps.waiting),
     customerKey: async ({ id, encryption }, op) =>
       encryption?.type === 'SSE_C'
         ? { customerKey: await keys.use(encryption.keyRef, { upload: id, op }) }

@@ -5,6 +5,10 @@ export class Gate {
 
   constructor(private readonly atOnce: number) {}
 
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
   /** While it waits, an abort rejects with the signal's reason. */
   async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     signal.throwIfAborted();

@@ -10,45 +10,66 @@ import { Gate } from './gate.js';
 /** Bytes that are here before a way to S3 is taken. A body that is no longer than that needs none of its own. */
 export const STRETCH = 256 * KiB;
 /** Memory of all first stretches; bodies for which there is none go as they come. */
-const STRETCHES = (64 * MiB) / STRETCH;
+export const STRETCHES = (64 * MiB) / STRETCH;
+/** In idle times: a first stretch that takes longer is waited for no more. */
+const STRETCH_PATIENCE = 4;
+
+interface Owner {
+  gate: Gate;
+  stretches: number;
+}
 
 /** All lines of one process. */
 export class Lines {
   #stretches = STRETCHES;
-  readonly #gates = new Map<string, Gate>();
+  readonly #owners = new Map<string, Owner>();
 
   /**
    * `share`: ways to S3 that the bodies of one API key have at most. `floorRate`: bytes a second that a body brings at least
-   * while it occupies one.
+   * while it occupies one that others wait for. `waiting`: requests that wait for a connection to S3.
    */
   constructor(
     private readonly share: number,
     readonly floorRate: number,
+    private readonly waiting: () => number = () => 0,
   ) {}
 
   /** null: sessions that were begun without an API key. */
   gateOf(apiKey: string | null): Gate {
-    const owner = apiKey === null ? 'nobody' : `key ${apiKey}`;
-    const gate = this.#gates.get(owner) ?? new Gate(this.share);
-    this.#gates.set(owner, gate);
-    return gate;
+    return this.#ownerOf(apiKey).gate;
   }
 
-  /** Runs `work`, and tells it whether there is memory for a first stretch. */
-  async withStretch<T>(work: (room: boolean) => Promise<T>): Promise<T> {
-    const room = this.#stretches > 0;
-    if (room) this.#stretches -= 1;
-    try {
-      return await work(room);
-    } finally {
-      if (room) this.#stretches += 1;
-    }
+  /** Somebody waits for a way to S3 that a body of this key could leave. */
+  areWanted(apiKey: string | null): boolean {
+    return this.gateOf(apiKey).waiting > 0 || this.waiting() > 0;
+  }
+
+  /** A place in memory for a first stretch, and how it is given back; undefined where there is none for this key. */
+  takeStretch(apiKey: string | null): (() => void) | undefined {
+    const owner = this.#ownerOf(apiKey);
+    if (this.#stretches === 0 || owner.stretches === shareOf(STRETCHES)) return undefined;
+    this.#stretches -= 1;
+    owner.stretches += 1;
+    let taken = true;
+    return () => {
+      if (!taken) return;
+      taken = false;
+      this.#stretches += 1;
+      owner.stretches -= 1;
+    };
+  }
+
+  #ownerOf(apiKey: string | null): Owner {
+    const name = apiKey === null ? 'nobody' : `key ${apiKey}`;
+    const owner = this.#owners.get(name) ?? { gate: new Gate(this.share), stretches: 0 };
+    this.#owners.set(name, owner);
+    return owner;
   }
 }
 
-/** Of `connections` to S3 some are always left for others. */
-export function shareOf(connections: number): number {
-  return Math.max(1, Math.floor(connections * 0.75));
+/** What one API key has of `all`, connections to S3 or places in memory: some are always left for others. */
+export function shareOf(all: number): number {
+  return Math.max(1, Math.floor(all * 0.75));
 }
 
 /** What a body needs that goes to S3 as it comes. */
@@ -71,10 +92,12 @@ export class Watch {
   #lookedAt = performance.now();
   #came = 0;
   #waitedMs = 0;
+  /** Over the last idle time while it occupied a way to S3. */
+  #slow = false;
 
   constructor(
     body: Readable | Buffer,
-    private readonly idleMs: number,
+    readonly idleMs: number,
     private readonly way: Way | undefined,
   ) {
     const look = (): void => {
@@ -100,7 +123,6 @@ export class Watch {
 
   #look(body: Readable): void {
     const { idleMs } = this;
-    const floorRate = this.way?.lines.floorRate ?? 0;
     const now = performance.now();
     const since = now - this.#lookedAt;
     this.#lookedAt = now;
@@ -110,39 +132,55 @@ export class Watch {
       return;
     }
     if (now - this.#lastAt > idleMs) this.#break(`nothing came of the body for ${idleMs / 1000} s`);
-    if (!this.occupies) return;
+    if (this.occupies && this.way !== undefined) this.#weigh(this.way, since);
+  }
+
+  /** A slow line is nobody's harm until somebody waits for what it occupies. */
+  #weigh({ lines, apiKey }: Way, since: number): void {
+    const { floorRate } = lines;
     this.#waitedMs += since;
-    if (this.#waitedMs < idleMs) return;
-    const least = (floorRate * this.#waitedMs) / 1000;
-    if (this.#came < least) this.#break(`the body came at less than ${floorRate} bytes a second`);
-    this.#waitedMs = 0;
-    this.#came = 0;
+    if (this.#waitedMs >= this.idleMs) {
+      this.#slow = this.#came < (floorRate * this.#waitedMs) / 1000;
+      this.#waitedMs = 0;
+      this.#came = 0;
+    }
+    if (!this.#slow || !lines.areWanted(apiKey)) return;
+    this.#break(`the body came at less than ${floorRate} bytes a second, and others wait`);
   }
 
   #break(message: string): void {
     this.#broken.abort(
       new LongshoreError('ChunkDamaged', message, {
         op: 'receive',
-        hint: 'Send it again: smaller chunks suit a slow line, and fewer at once.',
+        hint: 'Send it again, and fewer at once on a slow line, or by tus, which keeps what came.',
       }),
     );
   }
 }
 
 /**
- * Waits for the first stretch of a body, which is put back; a body that is no longer is read to its end and answered. Throws
- * ChunkDamaged when it has another length.
+ * Waits for the first stretch of a body, but not for ever; what came is put back. A body that is no longer is read to its end
+ * and answered. Throws ChunkDamaged when it has another length.
  */
 export function gather(
   body: Readable,
   length: number,
-  watch: Pick<Watch, 'came'>,
+  watch: Pick<Watch, 'came' | 'idleMs'>,
   signal: AbortSignal,
 ): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
     let held = 0;
+    const goOn = (): void => {
+      // Of a body that is over its `close` tells.
+      if (body.destroyed) return;
+      stop();
+      if (held > 0) body.unshift(Buffer.concat(pieces));
+      resolve(undefined);
+    };
+    const late = setTimeout(goOn, STRETCH_PATIENCE * watch.idleMs);
     const stop = (): void => {
+      clearTimeout(late);
       if (!body.destroyed) body.pause();
       body.off('data', onData).off('end', onEnd).off('close', onClose);
       signal.removeEventListener('abort', onAbort);
@@ -163,10 +201,7 @@ export function gather(
       held += piece.length;
       watch.came(piece.length);
       if (held > length) return unfit('has more than');
-      if (length <= STRETCH || held < STRETCH) return;
-      stop();
-      body.unshift(Buffer.concat(pieces));
-      resolve(undefined);
+      if (length > STRETCH && held >= STRETCH) goOn();
     };
     const onEnd = (): void => {
       if (held < length) return unfit(`ended after ${held} of`);

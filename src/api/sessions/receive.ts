@@ -108,6 +108,7 @@ export async function carried<A>(
 ): Promise<A & { crc32: string }> {
   const digest = new BodyDigest(checks);
   const watch = new Watch(body, idleMs, way);
+  let giveBack: (() => void) | undefined;
   const both = AbortSignal.any([signal, watch.broken]);
   const whole = async (bytes: Buffer): Promise<A & { crc32: string }> => {
     const own = crcToBase64(crc32(bytes));
@@ -115,9 +116,10 @@ export async function carried<A>(
     digest.verify(own);
     return { ...(await send(bytes, own, both)), crc32: own };
   };
-  const passedOn = async (once: Readable): Promise<A & { crc32: string }> => {
+  const passedOn = async (once: Readable, begun?: () => void): Promise<A & { crc32: string }> => {
     let came = '';
     const see = (piece: Buffer): void => {
+      begun?.();
       watch.came(piece.length);
       digest.update(piece);
     };
@@ -131,15 +133,16 @@ export async function carried<A>(
   try {
     if (Buffer.isBuffer(body)) return await whole(body);
     if (way === undefined) return await passedOn(body);
-    return await way.lines.withStretch(async (room) => {
-      const small = room ? await gather(body, length, watch, both) : undefined;
-      if (small !== undefined) return await whole(small);
-      return await way.lines.gateOf(way.apiKey).run(both, async () => {
-        watch.occupies = true;
-        return await passedOn(body);
-      });
+    giveBack = way.lines.takeStretch(way.apiKey);
+    const small = giveBack === undefined ? undefined : await gather(body, length, watch, both);
+    if (small !== undefined) return await whole(small);
+    return await way.lines.gateOf(way.apiKey).run(both, async () => {
+      watch.occupies = true;
+      // The first stretch is in memory until S3 takes it.
+      return await passedOn(body, giveBack);
     });
   } finally {
+    giveBack?.();
     watch.end();
   }
 }
