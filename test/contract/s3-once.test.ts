@@ -267,12 +267,12 @@ async function startFrameKeeper() {
 }
 
 describe('a server without trailers', () => {
-  it('gets whole bodies after it refused the first', async () => {
+  it('gets whole bodies after it refused the first, and a part that tries it', async () => {
     const sink = await startNullSink();
     const proxy = await startFaultProxy(sink.endpoint);
     const store = createObjectStore(config(proxy.endpoint));
     try {
-      proxy.fault({ op: 'UploadPart', times: 1 }, faults.status(501, 'NotImplemented'));
+      proxy.fault({ op: 'UploadPart', times: 2 }, faults.status(501, 'NotImplemented'));
       const ref = { bucket: 'trailers', key: 'part' };
       const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: true }, live())) };
       const bytes = randomBytes(MiB);
@@ -308,12 +308,38 @@ describe('a server without trailers', () => {
     }
   });
 
+  it.each([
+    ['once', 501, 'NotImplemented'],
+    ['once and was away then', 503, 'ServiceUnavailable'],
+  ])('is not what one is that refused %s', async (_what, status, code) => {
+    const sink = await startNullSink();
+    const proxy = await startFaultProxy(sink.endpoint);
+    const store = createObjectStore(config(proxy.endpoint));
+    try {
+      proxy.fault({ op: 'UploadPart', times: 1 }, faults.status(501, 'NotImplemented'));
+      if (status === 503) proxy.fault({ op: 'UploadPart', times: 1 }, faults.status(status, code));
+      const ref = { bucket: 'trailers', key: 'part' };
+      const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: true }, live())) };
+      const send = (partNumber: number, bytes: Buffer) =>
+        store.uploadPart({ ...upload, partNumber, body: once(bytes) }, live());
+      await expect(send(1, randomBytes(MiB))).rejects.toMatchObject({ code: 'S3Unavailable' });
+      if (status === 503) await expect(send(1, randomBytes(MiB))).rejects.toMatchObject({ code: 'SlowDown' });
+      await send(1, randomBytes(MiB));
+      await send(2, Buffer.alloc(65 * MiB));
+      expect(proxy.log.at(-1)?.bytes).toBe(framedLength(65 * MiB));
+    } finally {
+      store.close();
+      await proxy.close();
+      await sink.close();
+    }
+  });
+
   it('is not what one is that refused for another reason', async () => {
     const sink = await startNullSink();
     const proxy = await startFaultProxy(sink.endpoint);
     const store = createObjectStore(config(proxy.endpoint));
     try {
-      proxy.fault({ op: 'UploadPart', times: 2 }, faults.status(301, 'PermanentRedirect'));
+      proxy.fault({ op: 'UploadPart', times: 3 }, faults.status(301, 'PermanentRedirect'));
       const ref = { bucket: 'trailers', key: 'part' };
       const upload = { ...ref, ...(await store.createMultipartUpload({ ...ref, checksum: true }, live())) };
       const bytes = randomBytes(MiB);
@@ -323,7 +349,10 @@ describe('a server without trailers', () => {
       await send();
       expect(proxy.log.map(({ op, bytes: sent }) => [op, sent]).slice(1)).toEqual([
         ['UploadPart', framedLength(MiB)],
-        ['UploadPart', MiB],
+        ['CreateMultipartUpload', 0],
+        ['UploadPart', framedLength(1)],
+        ['UploadPart', 1],
+        ['AbortMultipartUpload', 0],
         ['UploadPart', framedLength(MiB)],
       ]);
     } finally {

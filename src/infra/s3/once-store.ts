@@ -8,7 +8,7 @@ import type { Logger } from '../telemetry/log.js';
 import { crcToBase64, Intake, isOnce, noting } from './once.js';
 import type { CallSite } from './s3-errors.js';
 import type { Body, ObjectStore, OnceBody, PartAnswer, PutRequest } from './store.js';
-import { Trailers } from './trailers.js';
+import { NotTaken, Trailers } from './trailers.js';
 
 /** Bytes that one store holds at once of bodies that it cannot pass on as they come. */
 export const ONCE_BUDGET = 2 * MAX_BUFFERED_PART;
@@ -43,7 +43,7 @@ export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }
       const once = { length: PROBE.length, once: Readable.from([PROBE], { objectMode: false }) };
       await framedPart(store, trailers, { ...part, body: once }, signal);
     } catch (error) {
-      if (trailers.standing === 'unknown' || trailers.standing === 'shown') throw error;
+      if (!(error instanceof NotTaken) || trailers.standing === 'shown') throw error;
       const body = { body: PROBE, crc32: crcToBase64(crc32(PROBE)) };
       if (trailers.standing === 'doubted') {
         await trailers.without(() => store.uploadPart({ ...part, ...body }, signal));
@@ -87,10 +87,7 @@ export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }
       const { body } = request;
       if (!isOnce(body) || !trusted) return await whole.uploadPart(request, signal);
       if (body.plain === true) return await (mustStream(body) ? store : whole).uploadPart(request, signal);
-      if (trailers.standing === 'doubted') {
-        if (!mustStream(body)) return await trailers.without(() => whole.uploadPart(request, signal));
-        await prove(request, signal);
-      }
+      if (trailers.standing === 'doubted') await prove(request, signal);
       if (trailers.standing === 'none') return await whole.uploadPart(request, signal);
       return await framedPart(store, trailers, { ...request, body }, signal);
     },

@@ -5,12 +5,29 @@ import type { CallSite } from './s3-errors.js';
 
 /**
  * `unknown` until a part has shown it. `doubted` after a refusal, which may have had another reason. `none`: the same
- * without a trailer was taken, or the frames were kept with the bytes.
+ * without a trailer was taken, or the frames were kept with the bytes. Two requests that fail and pass by chance look like
+ * that too, so what was concluded is doubted again after a while.
  */
 type Standing = 'unknown' | 'doubted' | 'shown' | 'none';
 
+/** Also a server may learn trailers: it is updated, or put behind another proxy. */
+const DOUBT_AGAIN_MS = 600_000;
+
 export class Trailers {
-  constructor(public standing: Standing) {}
+  #standing: Standing;
+  /** Of `none`. */
+  #until = Infinity;
+
+  constructor(
+    standing: Standing,
+    private readonly now: () => number = () => performance.now(),
+  ) {
+    this.#standing = standing;
+  }
+
+  get standing(): Standing {
+    return this.#standing === 'none' && this.now() >= this.#until ? 'doubted' : this.#standing;
+  }
 
   /** A part on its way with a trailer, which proves that they are taken, or raises doubts. */
   async part<T>(
@@ -24,22 +41,22 @@ export class Trailers {
       answer = await call();
     } catch (error) {
       if (this.standing === 'shown' || !isRefusal(error)) throw error;
-      if (this.standing === 'unknown') this.standing = 'doubted';
-      throw sendAgain(site, 'the server refuses a checksum after a body, or more than that', error);
+      if (this.standing === 'unknown') this.#standing = 'doubted';
+      throw new NotTaken(site, 'the server refuses a checksum after a body, or more than that', error);
     }
     await this.demand(site, { sent: after.sent(), answered: answer.crc32, length }, after.size);
-    this.standing = 'shown';
+    this.#standing = 'shown';
     return answer;
   }
 
-  /** The same without a trailer: only where that is taken the trailer was what was refused. */
+  /** The same again without a trailer: only where that is taken the trailer was what was refused. */
   async without<T>(call: () => Promise<T>): Promise<T> {
     try {
       const answer = await call();
-      if (this.standing === 'doubted') this.standing = 'none';
+      if (this.standing === 'doubted') this.#none();
       return answer;
     } catch (error) {
-      if (this.standing === 'doubted' && isRefusal(error)) this.standing = 'unknown';
+      if (this.standing === 'doubted' && isRefusal(error)) this.#standing = 'unknown';
       throw error;
     }
   }
@@ -53,12 +70,17 @@ export class Trailers {
     if (answered !== undefined && answered === sent) return;
     const there = await size();
     if (there !== length) {
-      this.standing = 'none';
-      throw sendAgain(site, `${length} bytes were sent, the server has ${there}`);
+      this.#none();
+      throw new NotTaken(site, `${length} bytes were sent, the server has ${there}`);
     }
     if (answered === undefined) return;
     const message = `${site.op} ${s3Name(site)}: CRC32 ${sent} was sent, the server names ${answered}`;
     throw new LongshoreError('BadDigest', message, { op: site.op, key: s3Name(site) });
+  }
+
+  #none(): void {
+    this.#standing = 'none';
+    this.#until = this.now() + DOUBT_AGAIN_MS;
   }
 }
 
@@ -68,11 +90,14 @@ function isRefusal(error: unknown): boolean {
   return error instanceof LongshoreError && REFUSALS.has(error.code);
 }
 
-function sendAgain(site: CallSite, why: string, cause?: unknown): LongshoreError {
-  return new LongshoreError('S3Unavailable', `${site.op} ${s3Name(site)}: ${why}`, {
-    op: site.op,
-    key: s3Name(site),
-    cause,
-    hint: 'Send it again: then it is held until it is whole.',
-  });
+/** A body with a trailer did not arrive as it was; the server may not know trailers. */
+export class NotTaken extends LongshoreError {
+  constructor(site: CallSite, why: string, cause?: unknown) {
+    super('S3Unavailable', `${site.op} ${s3Name(site)}: ${why}`, {
+      op: site.op,
+      key: s3Name(site),
+      cause,
+      hint: 'Send it again: then it is found out, and held until it is whole where that is needed.',
+    });
+  }
 }
