@@ -20,6 +20,7 @@ import { JobBench, ROOT } from '../test/helpers/job-bench.js';
 import { CASES, SESSION_CASES, type Case } from './histories/cases.js';
 import { JOB_CASES, type JobCase } from './histories/job-cases.js';
 import { neutralHistory } from './histories/neutral.js';
+import { recordStanding, STANDING_CASES } from './histories/standing-cases.js';
 
 const root = join(import.meta.dirname, '..');
 const folder = join(root, 'test/replay/histories');
@@ -36,6 +37,8 @@ async function main(asked: readonly string[]): Promise<void> {
     work[`uploadJob-${name}`] = (server, file) => job(server, file, each);
   work['monitorJob-idle'] = (server, file) => check(server, file, false);
   work['monitorJob-changed'] = (server, file) => check(server, file, true);
+  for (const [name, each] of Object.entries(STANDING_CASES))
+    work[name] = (server, file) => recordStanding(server, file, each);
   const chosen = Object.entries(work).filter(([file]) => asked.length === 0 || asked.includes(file));
   if (chosen.length === 0) throw new Error(`no such case; there are ${Object.keys(work).join(', ')}`);
   Runtime.install({ logger: new DefaultLogger('ERROR') });

@@ -15,7 +15,7 @@ import { startTcpProxy } from '../helpers/tcp-proxy.js';
 import { eventually } from '../helpers/wait.js';
 
 const CHUNK = 5 * MiB;
-const BYTES = randomBytes(3 * CHUNK + 1000);
+const BYTES = randomBytes(3 * CHUNK + MiB + 1000);
 const SHA256 = createHash('sha256').update(BYTES).digest('hex');
 
 let rig: Rig;

@@ -1,7 +1,7 @@
 /** Temporal for tests. Queue names are fixed, so test files keep apart by namespace. */
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { NativeConnection } from '@temporalio/worker';
 import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
@@ -35,6 +35,23 @@ export async function testNamespace(address: string = part('temporal').address):
       if (native !== undefined) await (await native).close();
     },
   };
+}
+
+/** What a namespace's retention does in time. The server first writes down how far its queues are, every so often. */
+export async function forgetWorkflow(client: Client, workflowId: string): Promise<void> {
+  const { workflow, workflowService, options } = client;
+  const { namespace } = options;
+  await workflow.getHandle(workflowId).result();
+  await workflowService.deleteWorkflowExecution({ namespace, workflowExecution: { workflowId } });
+  const isForgotten = (): Promise<boolean> =>
+    workflow
+      .getHandle(workflowId)
+      .describe()
+      .then(
+        () => false,
+        (error: unknown) => error instanceof WorkflowNotFoundError,
+      );
+  await eventually(isForgotten, { timeout: 90_000, what: `forgetting ${workflowId}` });
 }
 
 async function registerNamespace(connection: Connection, namespace: string): Promise<void> {

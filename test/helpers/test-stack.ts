@@ -78,7 +78,11 @@ export class TestStack {
     switch (name) {
       case 'temporal': {
         const [port = 0, uiPort = 0] = await pickPorts([[], []]);
-        const dynamicConfig = ['system.namespaceCacheRefreshInterval="200ms"', ...RATE_LIMITS];
+        const dynamicConfig = [
+          'system.namespaceCacheRefreshInterval="200ms"',
+          ...QUICK_TO_FORGET,
+          ...RATE_LIMITS,
+        ];
         const temporal = await startTemporal({ ...common, port, uiPort, persistent: false, dynamicConfig });
         this.#running.push(temporal);
         return { address: temporal.address, ui: temporal.ui };
@@ -119,6 +123,11 @@ export class TestStack {
   }
 }
 
+/** A workflow can be deleted once the queues' places are written down, which is every 30 s by default. */
+const QUICK_TO_FORGET = [
+  'history.transferProcessorUpdateAckInterval="1s"',
+  'history.visibilityProcessorUpdateAckInterval="1s"',
+];
 /** A test run starts more at once than the dev server expects of one namespace. */
 const RATE_LIMITS = ['frontend.namespaceRPS=10000', 'frontend.namespaceRPS.visibility=1000'];
 

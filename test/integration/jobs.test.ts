@@ -14,6 +14,7 @@ import { getJob } from '../../src/infra/catalog/jobs.js';
 import { createPool } from '../../src/infra/catalog/pool.js';
 import type { TestBucket } from '../helpers/buckets.js';
 import { keysIn, objectSha256, sha256Of, startRig, type Rig } from '../helpers/rig.js';
+import { forgetWorkflow } from '../helpers/temporal.js';
 import { eventually } from '../helpers/wait.js';
 
 let rig: Rig;
@@ -171,22 +172,7 @@ describe('the id of a job', () => {
     const asked = definition(folder, bucket);
     const { id, runId } = await start(asked);
     await rig.client.jobs.result(id);
-    const { client, namespace } = rig.temporal;
-    await client.workflowService.deleteWorkflowExecution({
-      namespace,
-      workflowExecution: { workflowId: jobWorkflowId(id), runId },
-    });
-    await eventually(
-      async () =>
-        await rig.client.jobs.viewJob(id).then(
-          () => false,
-          () => true,
-        ),
-      {
-        timeout: 30_000,
-        what: 'Temporal to forget',
-      },
-    );
+    await forgetWorkflow(rig.temporal.client, jobWorkflowId(id));
     expect(await start(asked, id)).toMatchObject({ runId, fresh: false });
     await expect(rig.client.jobs.viewJob(id)).rejects.toMatchObject({ code: 'NotFound' });
     const { fresh } = await rig.client.jobs.runAgain(id, 'sync', db);

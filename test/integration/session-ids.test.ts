@@ -1,7 +1,6 @@
 /** Ids of sessions that have ended: nobody else's to begin with, and no way to write over what is there. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { WorkflowNotFoundError } from '@temporalio/client';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addApiKey } from '../../src/infra/catalog/api-keys.js';
@@ -10,6 +9,7 @@ import { getSession } from '../../src/infra/catalog/sessions.js';
 import type { Json } from '../helpers/api.js';
 import { startRig, type Rig } from '../helpers/rig.js';
 import { catalogOf, sessionScene, type SessionScene } from '../helpers/sessions-api.js';
+import { forgetWorkflow } from '../helpers/temporal.js';
 import { eventually } from '../helpers/wait.js';
 
 let rig: Rig;
@@ -27,28 +27,6 @@ afterAll(async () => {
 const begin = (scene: SessionScene, body: Json, headers?: Record<string, string>) =>
   scene.api.send('POST', '/api/v1/sessions/', body, headers);
 const putsOf = ({ bucket }: SessionScene) => rig.proxy.calls('PutObject', { bucket: bucket.name });
-
-/** What the retention of a namespace does in time. */
-async function forget(id: string): Promise<void> {
-  const { client } = rig.temporal;
-  const workflowId = `upload/${id}`;
-  await client.workflow.getHandle(workflowId).result();
-  await client.workflowService.deleteWorkflowExecution({
-    namespace: client.options.namespace,
-    workflowExecution: { workflowId },
-  });
-  await eventually(
-    () =>
-      client.workflow
-        .getHandle(workflowId)
-        .describe()
-        .then(
-          () => false,
-          (error: unknown) => error instanceof WorkflowNotFoundError,
-        ),
-    { timeout: 30_000, what: `forgetting ${workflowId}` },
-  );
-}
 
 describe('the id of a session that has ended', () => {
   test('is not another’s to begin with', async () => {
@@ -97,7 +75,7 @@ describe('the id of a session that has ended', () => {
     const payload = randomBytes(1000).toString('base64');
     const first = await begin(scene, { ...ask, payload });
     expect(first).toMatchObject({ status: 200, body: { state: 'COMPLETED' } });
-    await forget(ask.upload_id);
+    await forgetWorkflow(rig.temporal.client, `upload/${ask.upload_id}`);
     expect(await begin(scene, { ...ask, payload })).toMatchObject({ status: 200, body: first.body });
     for (const other of [{ key: 'l' }, { metadata: {} }, { content_type: 'x/y' }, { name: 'n' }])
       expect(await begin(scene, { ...ask, ...other, payload })).toMatchObject({

@@ -1,30 +1,16 @@
 /** Runs of jobs recorded by `scripts/record-histories.ts`; that they replay is tested with all the others. */
-import { readdirSync, readFileSync } from 'node:fs';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { JOB_CASES } from '../../scripts/histories/job-cases.js';
-import { historyFromText } from '../helpers/histories.js';
+import { recorded, replayNamed, silenceReplays } from '../helpers/replay.js';
 import { workflowBundle } from '../helpers/temporal.js';
 
-const FOLDER = new URL('histories/', import.meta.url);
 let today: { code: string };
 
 beforeAll(async () => {
-  // What is to fail below says so aloud.
-  Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
+  silenceReplays();
   today = await workflowBundle();
 });
-
-async function replay(code: string, name: string): Promise<unknown> {
-  const history = historyFromText(readFileSync(new URL(`${name}.json`, FOLDER), 'utf8'));
-  const workflowId = history.events?.[0]?.workflowExecutionStartedEventAttributes?.workflowId ?? '';
-  for await (const { error } of Worker.runReplayHistories({ workflowBundle: { code } }, [
-    { workflowId, history },
-  ]))
-    return error ?? 'replayed';
-  throw new Error(`${name} was not replayed`);
-}
 
 describe('histories of jobs', () => {
   it('are there for each case', () => {
@@ -33,7 +19,7 @@ describe('histories of jobs', () => {
       'monitorJob-idle',
       'monitorJob-changed',
     ];
-    expect(readdirSync(FOLDER)).toEqual(expect.arrayContaining(names.map((name) => `${name}.json`)));
+    expect(recorded()).toEqual(expect.arrayContaining(names));
   });
 
   it.each([
@@ -49,7 +35,7 @@ describe('histories of jobs', () => {
   ])('catch it when %s', async (_what, original, changed, name) => {
     const code = today.code.replaceAll(original, changed);
     expect(code).not.toBe(today.code);
-    expect(await replay(today.code, `uploadJob-${name}`)).toBe('replayed');
-    expect(await replay(code, `uploadJob-${name}`)).toBeInstanceOf(DeterminismViolationError);
+    expect(await replayNamed(today.code, `uploadJob-${name}`)).toBe('replayed');
+    expect(await replayNamed(code, `uploadJob-${name}`)).toBeInstanceOf(DeterminismViolationError);
   });
 });

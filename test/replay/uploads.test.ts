@@ -1,20 +1,19 @@
 /** Runs recorded by `scripts/record-histories.ts` against the workflow code of today. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { DefaultLogger, Runtime, Worker, type ReplayWorkerOptions } from '@temporalio/worker';
+import { Worker, type ReplayWorkerOptions } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { CASES, SESSION_CASES } from '../../scripts/histories/cases.js';
 import { historyFromText, withPayloadsDecoded } from '../helpers/histories.js';
+import { recorded, silenceReplays } from '../helpers/replay.js';
 import { workflowBundle } from '../helpers/temporal.js';
 
 const FOLDER = new URL('histories/', import.meta.url);
-const histories = readdirSync(FOLDER)
-  .filter((file) => file.endsWith('.json'))
-  .map((file) => ({
-    name: file.slice(0, -'.json'.length),
-    text: readFileSync(new URL(file, FOLDER), 'utf8'),
-  }));
+const histories = recorded().map((name) => ({
+  name,
+  text: readFileSync(new URL(`${name}.json`, FOLDER), 'utf8'),
+}));
 
 const named = (name: string): string => {
   const text = histories.find((history) => history.name === name)?.text;
@@ -25,8 +24,7 @@ const named = (name: string): string => {
 let today: { code: string };
 
 beforeAll(async () => {
-  // What is to fail below says so aloud.
-  Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
+  silenceReplays();
   today = await workflowBundle();
 });
 
