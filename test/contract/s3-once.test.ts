@@ -411,4 +411,20 @@ describe('a server without trailers', () => {
       await sink.close();
     }
   });
+
+  it('is not needed for what can be held: a trial that is denied fails no object', async () => {
+    const sink = await startNullSink();
+    const proxy = await startFaultProxy(sink.endpoint);
+    const store = createObjectStore(config(proxy.endpoint));
+    try {
+      proxy.fault({ op: 'CreateMultipartUpload' }, faults.status(403, 'AccessDenied'));
+      const put = { bucket: 'trailers', key: 'object', body: once(randomBytes(2 * MiB)) };
+      expect(await store.putObject(put, live())).toMatchObject({ checksumAccepted: true });
+      expect(proxy.log.map(({ op }) => op)).toEqual(['CreateMultipartUpload', 'PutObject']);
+    } finally {
+      store.close();
+      await proxy.close();
+      await sink.close();
+    }
+  });
 });

@@ -32,29 +32,7 @@ export interface PassingOn {
 export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }: PassingOn): ObjectStore {
   const whole = buffering(store, pool);
   const trailers = new Trailers(trusted ? 'unknown' : 'none');
-
-  /** With a part of one byte, of an upload that is aborted: nothing at the key is touched. */
-  const prove = async (request: Provable, signal: AbortSignal): Promise<void> => {
-    const { bucket, key, encryption, customerKey } = request;
-    const at = { bucket, key, ...(customerKey === undefined ? {} : { customerKey }) };
-    const asked = { ...at, ...(encryption === undefined ? {} : { encryption }), checksum: true };
-    const part = { ...at, ...(await store.createMultipartUpload(asked, signal)), partNumber: 1 };
-    try {
-      const once = { length: PROBE.length, once: Readable.from([PROBE], { objectMode: false }) };
-      await framedPart(store, trailers, { ...part, body: once }, signal);
-    } catch (error) {
-      if (!(error instanceof NotTaken) || trailers.standing === 'shown') throw error;
-      const body = { body: PROBE, crc32: crcToBase64(crc32(PROBE)) };
-      if (trailers.standing === 'doubted') {
-        await trailers.without(() => store.uploadPart({ ...part, ...body }, signal));
-      }
-    } finally {
-      await store.abortMultipartUpload(part, AbortSignal.timeout(ABORT_MS)).catch((error: unknown) => {
-        // It says nothing of the body, which is still whole. The sweep knows such an upload.
-        log?.warn({ err: error, bucket, key }, 'a multipart upload by which the S3 server was tried is left');
-      });
-    }
-  };
+  const trial: Trial = { store, trailers, log };
 
   /** An object that is there is not risked for finding out: what a server makes of frames is tried elsewhere. */
   const mayFrame = async (
@@ -64,7 +42,17 @@ export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }
   ): Promise<boolean> => {
     if (isOpen(trailers)) {
       if (length <= HELD_UNPROVED) return false;
-      await prove(request, signal);
+      try {
+        await prove(trial, request, signal);
+      } catch (error) {
+        // Who may put an object may not begin an upload, perhaps; what can be held needs no trial.
+        if (length > MAX_BUFFERED_PART || signal.aborted) throw error;
+        log?.warn(
+          { err: error, bucket: request.bucket, key: request.key },
+          'whether the S3 server takes trailers is not known',
+        );
+        return false;
+      }
     }
     return trailers.standing === 'shown';
   };
@@ -87,11 +75,39 @@ export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }
       const { body } = request;
       if (!isOnce(body) || !trusted) return await whole.uploadPart(request, signal);
       if (body.plain === true) return await (mustStream(body) ? store : whole).uploadPart(request, signal);
-      if (trailers.standing === 'doubted') await prove(request, signal);
+      if (trailers.standing === 'doubted') await prove(trial, request, signal);
       if (trailers.standing === 'none') return await whole.uploadPart(request, signal);
       return await framedPart(store, trailers, { ...request, body }, signal);
     },
   };
+}
+
+interface Trial extends Pick<PassingOn, 'log'> {
+  store: ObjectStore;
+  trailers: Trailers;
+}
+
+/** With a part of one byte, of an upload that is aborted: nothing at the key is touched. */
+async function prove({ store, trailers, log }: Trial, request: Provable, signal: AbortSignal): Promise<void> {
+  const { bucket, key, encryption, customerKey } = request;
+  const at = { bucket, key, ...(customerKey === undefined ? {} : { customerKey }) };
+  const asked = { ...at, ...(encryption === undefined ? {} : { encryption }), checksum: true };
+  const part = { ...at, ...(await store.createMultipartUpload(asked, signal)), partNumber: 1 };
+  try {
+    const once = { length: PROBE.length, once: Readable.from([PROBE], { objectMode: false }) };
+    await framedPart(store, trailers, { ...part, body: once }, signal);
+  } catch (error) {
+    if (!(error instanceof NotTaken) || trailers.standing === 'shown') throw error;
+    const body = { body: PROBE, crc32: crcToBase64(crc32(PROBE)) };
+    if (trailers.standing === 'doubted') {
+      await trailers.without(() => store.uploadPart({ ...part, ...body }, signal));
+    }
+  } finally {
+    await store.abortMultipartUpload(part, AbortSignal.timeout(ABORT_MS)).catch((error: unknown) => {
+      // It says nothing of the body, which is still whole. The sweep knows such an upload.
+      log?.warn({ err: error, bucket, key }, 'a multipart upload by which the S3 server was tried is left');
+    });
+  }
 }
 
 async function framedPart(
