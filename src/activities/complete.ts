@@ -14,7 +14,8 @@ import {
 import type { Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
 import type { KeysOf, UploadKeys } from './keyed.js';
-import { headIfAllowed, isOwnPlace, isUndecided, mustHold, replacedMeanwhile, settle } from './objects.js';
+import { headIfAllowed, settle } from './objects.js';
+import { askHolding, heldBy, replacedMeanwhile, type Condition } from './own-place.js';
 
 interface CompleteDeps {
   store: ObjectStore;
@@ -42,21 +43,18 @@ export function createComplete({
       const repeated = input.again || attempt.previous > 0;
       const earlier = repeated ? await find() : null;
       if (earlier !== null) return checked(earlier, crc32, input.size);
-      const look = async (): Promise<{ ifMatch?: string }> => {
+      const place = { before: inspection.before ?? created.before, keys, op: 'CompleteMultipartUpload' };
+      const look = async (): Promise<Condition> => {
         await checkSource(sources, input, keys, attempt.signal);
-        const held = await heldBy(plain, input, keys, attempt.signal);
+        const held = await heldBy(plain, input, place, attempt.signal);
         attempt.fence();
         return held;
       };
-      const ifMatch = await look();
+      const held = await look();
       try {
-        const answer = await store
-          .completeMultipartUpload({ ...request, ...ifMatch }, attempt.signal)
-          .catch(async (error: unknown) => {
-            if (ifMatch.ifMatch === undefined || !isUndecided(error)) throw error;
-            await look();
-            return await store.completeMultipartUpload(request, attempt.signal);
-          });
+        const answer = await askHolding(held, look, (condition) =>
+          store.completeMultipartUpload({ ...request, ...condition }, attempt.signal),
+        );
         if (repeated) await confirm(store, input, attempt.signal);
         return {
           etag: answer.etag,
@@ -71,8 +69,8 @@ export function createComplete({
         if (!(error instanceof LongshoreError) || !AMBIGUOUS.has(error.code)) throw error;
         const found = await find();
         if (found !== null) return checked(found, crc32, input.size);
-        const replaced = ifMatch.ifMatch !== undefined && error.code === 'PreconditionFailed';
-        throw replaced ? replacedMeanwhile('CompleteMultipartUpload', upload.destination, error) : error;
+        const replaced = held.ifMatch !== undefined && error.code === 'PreconditionFailed';
+        throw replaced ? replacedMeanwhile(place.op, upload.destination, error) : error;
       }
     });
 }
@@ -111,23 +109,6 @@ async function checkSource(
   } finally {
     await source.close();
   }
-}
-
-/**
- * What the key must still hold where the object is made anew at its own key: its source, or what was there when we began with
- * an earlier version of it. Not every server looks at the condition, so that is looked at here once more.
- */
-async function heldBy(
-  store: ObjectStore,
-  { upload, inspection, created }: CompleteInput,
-  keys: UploadKeys,
-  signal: AbortSignal,
-): Promise<{ ifMatch?: string }> {
-  const { source, options } = inspection;
-  if (!isOwnPlace(upload, source) || options.ifNoneMatch !== undefined) return {};
-  if (source.versionId === undefined) return { ifMatch: source.etag };
-  const held = { before: inspection.before ?? created.before, keys, op: 'CompleteMultipartUpload' };
-  return await mustHold(store, upload, held, signal);
 }
 
 /** Our own ETags and checksums: they are what we vouch for. */

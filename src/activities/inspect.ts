@@ -24,7 +24,8 @@ import type { ObjectStore } from '../infra/s3/store.js';
 import type { CarriedAttributes, SourceLook, Sources } from '../infra/sources/source.js';
 import { attempting } from './attempt.js';
 import type { KeysOf } from './keyed.js';
-import { holderAt, isOwnPlace } from './objects.js';
+import { holderAt } from './objects.js';
+import { isOwnPlace } from './own-place.js';
 
 /** The server copies by itself: fewer, larger requests cost nobody memory. */
 const COPY_PART_SIZE = 128 * MiB;

@@ -1,7 +1,7 @@
 /** What is at a key, and whose it is. */
 import { LongshoreError } from '../core/errors.js';
 import type { Destination, UploadObjectInput } from '../core/uploads.js';
-import type { Inspection, KeyHolder, PinnedSource, StoredObject, TruthToken } from '../core/upload-steps.js';
+import type { Inspection, KeyHolder, StoredObject, TruthToken } from '../core/upload-steps.js';
 import { withKey } from '../infra/s3/customer-keys.js';
 import {
   carriesToken,
@@ -71,48 +71,6 @@ export function describeHolder(holder: KeyHolder): string {
   if (holder === 'absent') return 'nothing';
   if (holder === 'unknown') return 'what we may not look at';
   return `another object (ETag ${holder.etag}, of ${holder.lastModified})`;
-}
-
-/** Source and destination are one key: an object that is made anew there must not replace what was written meanwhile. */
-export function isOwnPlace(
-  { destination }: Pick<UploadObjectInput, 'destination'>,
-  source: PinnedSource,
-): source is Extract<PinnedSource, { kind: 'object' }> {
-  const { bucket, key } = destination;
-  return source.kind === 'object' && source.serverSide && source.bucket === bucket && source.key === key;
-}
-
-/**
- * Throws unless the key holds what it held `before`, as far as we may look; answers what a server that looks for itself is
- * to be asked for.
- */
-export async function mustHold(
-  store: ObjectStore,
-  { destination }: Pick<UploadObjectInput, 'destination'>,
-  { before, keys, op }: { before: KeyHolder; keys: UploadKeys; op: string },
-  signal: AbortSignal,
-): Promise<{ ifMatch?: string }> {
-  if (!sameHolder(before, await holderAt(store, destination, keys, signal), false))
-    throw replacedMeanwhile(op, destination);
-  return typeof before === 'string' ? {} : { ifMatch: before.etag };
-}
-
-/** MinIO reads no condition on an object under a customer's key that the request does not bring; others know none at all. */
-export function isUndecided(error: unknown): boolean {
-  return (
-    error instanceof LongshoreError && (error.code === 'InvalidRequest' || error.code === 'NotSupported')
-  );
-}
-
-/** Another object was written to the key. */
-export function replacedMeanwhile(op: string, { bucket, key }: Destination, cause?: unknown): LongshoreError {
-  const message = `another object was written to s3://${bucket}/${key} meanwhile`;
-  return new LongshoreError('SourceChanged', message, {
-    op,
-    key: `s3://${bucket}/${key}`,
-    cause,
-    hint: 'Nothing was replaced. Look at what is there now, and ask again if it is still wanted.',
-  });
 }
 
 /** The object at the key if it carries our token and is whole; null otherwise, also where we may not look. */

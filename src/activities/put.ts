@@ -5,11 +5,12 @@ import { crcToBase64 } from './ledger.js';
 import { sourceLabel } from '../core/uploads.js';
 import type { PinnedSource, PutInput, StoredObject } from '../core/upload-steps.js';
 import { withKey } from '../infra/s3/customer-keys.js';
-import { tokenMetadata, type ObjectStore, type PutAnswer } from '../infra/s3/store.js';
+import { tokenMetadata, type PutAnswer } from '../infra/s3/store.js';
 import type { OpenSource } from '../infra/sources/source.js';
 import { attempting, type Attempt } from './attempt.js';
 import type { UploadKeys } from './keyed.js';
-import { attributesOf, isOwnPlace, isUndecided, mustHold, settle } from './objects.js';
+import { attributesOf, settle } from './objects.js';
+import { askHolding, heldBy, type Condition } from './own-place.js';
 import type { PartsDeps } from './parts.js';
 
 interface Sent {
@@ -81,36 +82,17 @@ async function copyWhole(
     ...(options.ifNoneMatch === undefined ? {} : { ifNoneMatch: options.ifNoneMatch }),
   };
   const store = withKey(plain, keys.destination);
-  const look = async (): Promise<{ ifMatch?: string }> => {
+  const place = { before: inspection.before, keys, op: 'CopyObject' };
+  const look = async (): Promise<Condition> => {
     await attempt.confirm();
-    const held = await heldBy(plain, input, keys, attempt.signal);
+    const held = await heldBy(plain, input, place, attempt.signal);
     attempt.fence();
     return held;
   };
-  const held = await look();
-  const answer = await store
-    .copyObject({ ...request, ...held }, attempt.signal)
-    .catch(async (error: unknown) => {
-      if (held.ifMatch === undefined || !isUndecided(error)) throw error;
-      await look();
-      return await store.copyObject(request, attempt.signal);
-    });
+  const answer = await askHolding(await look(), look, (condition) =>
+    store.copyObject({ ...request, ...condition }, attempt.signal),
+  );
   return { answer, crc32: source.crc32 ?? undefined, bytesSent: 0 };
-}
-
-/** What the key must still hold where the copy replaces its own source, or what came after it. */
-async function heldBy(
-  store: ObjectStore,
-  { upload, inspection }: PutInput,
-  keys: UploadKeys,
-  signal: AbortSignal,
-): Promise<{ ifMatch?: string }> {
-  const { source, options, before } = inspection;
-  if (!isOwnPlace(upload, source) || options.ifNoneMatch !== undefined) return {};
-  if (source.versionId === undefined) return { ifMatch: source.etag };
-  return before === undefined
-    ? {}
-    : await mustHold(store, upload, { before, keys, op: 'CopyObject' }, signal);
 }
 
 async function putWhole(deps: PartsDeps, input: PutInput, keys: UploadKeys, attempt: Attempt): Promise<Sent> {

@@ -1,12 +1,12 @@
 /** Nodes: looked at, listed, with their versions, and back to one of them. */
-import type { FastifyRequest } from 'fastify';
 import type * as z from 'zod';
 import { mustBeIdle } from '../../client/idle-node.js';
 import { AlreadyCompleted } from '../../client/longshore-client.js';
 import { checkRollback, rollbackUpload, type Rollback } from '../../client/rollback.js';
 import { LongshoreError } from '../../core/errors.js';
-import { getNode, listNodes, type NodeRow } from '../../infra/catalog/nodes.js';
+import { listNodes, type NodeRow } from '../../infra/catalog/nodes.js';
 import type { ApiDeps, Routes } from '../deps.js';
+import { findNode, lastRunBy } from '../node-request.js';
 import { maySee, mustGrant } from '../plugins/auth.js';
 import { derivedId } from '../plugins/idempotency.js';
 import { page } from '../refusals.js';
@@ -118,13 +118,12 @@ function rollbackRoute(app: Routes, deps: ApiDeps): void {
       mustGrant(request, { bucket, key });
       const versionId = body.version_id;
       const id = body.upload_id ?? derivedId(request);
-      const lastRun = (session: string) => deps.temporal.use((client) => client.lastRun(session));
       const rollback: Rollback = { id, node, versionId, apiKey: request.apiKey?.id };
       const brought = id !== undefined && (await broughtBefore(deps, request, id, rollbackUpload(rollback)));
       // The same request again finds the node where it brought it, or where others have brought it since.
       if (!brought && (id === undefined || node.uploadId !== id)) {
         checkRollback(node, versionId);
-        await mustBeIdle(deps.db, lastRun, node, 'rollback');
+        await mustBeIdle(deps.db, lastRunBy(deps), node, 'rollback');
       }
       if (!brought) await mustExist(deps, node, versionId);
       const upload = brought ? id : await start(deps, rollback);
@@ -157,17 +156,6 @@ async function mustExist({ store }: ApiDeps, node: NodeRow, versionId: string): 
     op: 'rollback',
     key: nodeId,
     hint: 'GET /api/v1/nodes/{node_id}/versions lists those that there are.',
-  });
-}
-
-/** Throws NotFound also for what the caller may not see. */
-async function findNode({ db }: ApiDeps, request: FastifyRequest, nodeId: string): Promise<NodeRow> {
-  const node = await getNode(db, nodeId);
-  if (node !== undefined && maySee(request, node)) return node;
-  throw new LongshoreError('NotFound', `there is no node ${nodeId}`, {
-    op: 'request',
-    key: nodeId,
-    hint: 'GET /api/v1/nodes/ lists those that there are.',
   });
 }
 

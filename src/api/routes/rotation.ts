@@ -6,11 +6,12 @@ import { AlreadyCompleted } from '../../client/longshore-client.js';
 import { LongshoreError } from '../../core/errors.js';
 import { MAX_PARKED_MS } from '../../core/limits.js';
 import type { Encryption, SealedKey } from '../../core/uploads.js';
-import { getNode, type NodeRow } from '../../infra/catalog/nodes.js';
+import type { NodeRow } from '../../infra/catalog/nodes.js';
 import { customerKeyFromBase64, mustBeTrusted, type CustomerKey } from '../../infra/keys/index.js';
 import { given } from '../definition.js';
 import type { ApiDeps, Routes } from '../deps.js';
-import { mustGrant, maySee } from '../plugins/auth.js';
+import { findNode, lastRunBy } from '../node-request.js';
+import { mustGrant } from '../plugins/auth.js';
 import { derivedId } from '../plugins/idempotency.js';
 import { sensible } from '../refusals.js';
 import { writes } from '../schemas/problem.js';
@@ -41,19 +42,17 @@ export function rotationRoutes(app: Routes, deps: ApiDeps): void {
     },
     async (request, reply) => {
       const { body, params } = request;
-      const node = await getNode(deps.db, params.node_id);
-      if (node === undefined || !maySee(request, node)) throw unknownNode(params.node_id);
+      const node = await findNode(deps, request, params.node_id);
       mustGrant(request, node);
       const from = body.old_key && keyOf(body.old_key);
       const to = askedOf(body.encryption);
       if (from !== undefined || 'key' in to) mustBeTrusted(callerOf(request).trusted, 'rotate');
       const id = body.upload_id ?? derivedId(request) ?? uuidv7();
-      const lastRun = (session: string) => deps.temporal.use((client) => client.lastRun(session));
       const brought = await broughtBefore(deps, request, id, rotationUpload({ id, node }));
       // The same request again finds the node where it brought it, or where others have brought it since.
       if (!brought && node.uploadId !== id) {
         checkRotation(node, { from: from?.md5, to: 'key' in to ? to.key.md5 : undefined });
-        await mustBeIdle(deps.db, lastRun, node, 'rotate');
+        await mustBeIdle(deps.db, lastRunBy(deps), node, 'rotate');
       }
       if (!brought) await start(deps, { id, node, from, to, apiKey: request.apiKey?.id });
       reply.header('location', `/api/v1/objects/${id}`);
@@ -104,12 +103,4 @@ function askedOf(encryption: s.RotateBody['encryption']): Asked {
 
 function keyOf(given: { customer_key_b64: string; customer_key_md5: string }): CustomerKey {
   return customerKeyFromBase64(given.customer_key_b64, given.customer_key_md5);
-}
-
-function unknownNode(nodeId: string): LongshoreError {
-  return new LongshoreError('NotFound', `there is no node ${nodeId}`, {
-    op: 'request',
-    key: nodeId,
-    hint: 'GET /api/v1/nodes/ lists those that there are.',
-  });
 }

@@ -1,7 +1,6 @@
 /** From what a caller asks to the upload that is begun. */
 import type { StartUpload } from '../../client/longshore-client.js';
 import { LongshoreError } from '../../core/errors.js';
-import { isGranted } from '../../core/grants.js';
 import { adviseChunks, type ChunkAdvice } from '../../core/sessions.js';
 import type { ClientSource, Destination, Encryption } from '../../core/uploads.js';
 import { getNode, type NodeRow } from '../../infra/catalog/nodes.js';
@@ -9,6 +8,7 @@ import type { Queryable } from '../../infra/catalog/pool.js';
 import type { Config } from '../../infra/config.js';
 import { given } from '../definition.js';
 import { taken } from './reuse.js';
+import { mayWrite } from './rules.js';
 import type { Caller, SessionAsk } from './service.js';
 
 const CONNECTOR = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -31,10 +31,6 @@ export async function nodeOf(
 export async function mayTake(db: Queryable, caller: Caller, id: string): Promise<void> {
   const node = await getNode(db, id);
   if (node !== undefined && !mayWrite(caller, node)) throw taken(id);
-}
-
-function mayWrite({ apiKey }: Caller, node: NodeRow): boolean {
-  return apiKey === null || isGranted(apiKey.grants, node);
 }
 
 /** What is advised for an object of this size. Throws PlanImpossible. */

@@ -8,9 +8,13 @@ import type { UploadResult } from '../../core/uploads.js';
 import type { SessionRow } from '../../infra/catalog/sessions.js';
 import type { Caller, ChunkRequest } from './service.js';
 
+export function mayWrite({ apiKey }: Caller, target: GrantTarget): boolean {
+  return apiKey === null || isGranted(apiKey.grants, target);
+}
+
 /** Throws NotGranted. */
-export function mustGrant({ apiKey }: Caller, target: GrantTarget): void {
-  if (apiKey === null || isGranted(apiKey.grants, target)) return;
+export function mustGrant(caller: Caller, target: GrantTarget): void {
+  if (mayWrite(caller, target)) return;
   throw new LongshoreError('NotGranted', `the API key has no grant for ${describeTarget(target)}`, {
     op: 'request',
     key: describeTarget(target),
