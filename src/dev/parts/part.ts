@@ -206,7 +206,7 @@ export interface StartOptions {
   signal?: AbortSignal | undefined;
 }
 
-const KEPT = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'GOMAXPROCS', 'GOMEMLIMIT'];
+const KEPT = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'GOGC', 'GOMAXPROCS', 'GOMEMLIMIT'];
 
 /** Servers read settings from variables that people set for their clients (`TEMPORAL_*`, `VGW_*`, `LOGFILE`): left out. */
 export function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
