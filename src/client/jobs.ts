@@ -21,7 +21,7 @@ import {
   type JobPhase,
   type JobResult,
 } from '../core/jobs.js';
-import { JOB_STATES, type JobState } from '../core/states.js';
+import { isTerminal, JOB_STATES, type JobState } from '../core/states.js';
 import { cancelSignal, pauseSignal, resumeSignal } from '../core/uploads.js';
 import { validateJob, validateLimits, validateMonitor } from '../core/validate-jobs.js';
 import { deleteJob, getJob, insertJob, setMonitored, type JobRow } from '../infra/catalog/jobs.js';
@@ -76,6 +76,8 @@ export type MonitorSetting =
   boolean | number | { enabled: boolean; interval?: number | undefined; stability?: number | undefined };
 
 const DEFAULT_INTERVAL_S = 60;
+/** As long as another run waits for the one before it to close. */
+const CLOSING_MS = 10_000;
 /** As long as a deletion waits for the run that it stopped. */
 const STOP_MS = 30_000;
 
@@ -116,9 +118,13 @@ export class JobsClient {
    * (`fresh: false`). Throws NotFound.
    */
   async runAgain(id: string, mode: 'sync' | 'retry', db: Queryable): Promise<StartedJob> {
-    const { definition, fingerprint } = await this.row(id, db);
-    const run = { input: { id, mode }, definition, fingerprint, startedBy: uuidv7(), again: true };
-    return await this.begin(run, db);
+    for (const end = Date.now() + CLOSING_MS; ; await sleep(50)) {
+      const row = await this.row(id, db);
+      const { definition, fingerprint } = row;
+      const run = { input: { id, mode }, definition, fingerprint, startedBy: uuidv7(), again: true };
+      const started = await this.begin(run, db);
+      if (started.fresh || Date.now() > end || !(await this.isClosing(row))) return started;
+    }
   }
 
   /** Throws NotFound when Temporal knows no such job (any more); the catalog may. */
@@ -217,6 +223,13 @@ export class JobsClient {
     const kept = (memo ?? {}) as JobMemo;
     if (kept.fingerprint !== fingerprint) throw conflict(id);
     return this.started(id, runId, kept.startedBy === startedBy);
+  }
+
+  /** The run of this row has said that it ended: it looks at nothing any more, and is about to close. */
+  private async isClosing({ id, state, runId }: JobRow): Promise<boolean> {
+    if (!isTerminal(state)) return false;
+    const { raw, closeTime } = await this.call('describe', id, (handle) => handle.describe());
+    return closeTime !== undefined || raw.workflowExecutionInfo?.firstRunId === runId;
   }
 
   private kept({ id }: JobRow, runId: string): StartedJob {
