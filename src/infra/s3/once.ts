@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { crc32 } from '@node-rs/crc32';
 import { LongshoreError } from '../../core/errors.js';
 import { MiB } from '../../core/limits.js';
+import { bytesPassed } from '../young-memory.js';
 import type { Body, OnceBody } from './store.js';
 
 export const TRAILING_PAYLOAD = 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
@@ -16,7 +17,7 @@ const TRAILER = 'x-amz-checksum-crc32';
 const CHUNK = MiB;
 /** Base64 of four bytes. */
 const CRC_LENGTH = 8;
-const HIGH_WATER = 256 * 1024;
+const HIGH_WATER = 64 * 1024;
 
 export function isOnce(body: Body): body is OnceBody {
   return 'once' in body;
@@ -94,6 +95,7 @@ export class Intake {
   readonly #onData = (piece: Buffer): void => {
     if (this.#over) return;
     this.seen += piece.length;
+    bytesPassed(piece.length);
     if (this.seen > this.body.length) return this.#finish(this.#unfit('has more than'));
     this.crc = crc32(piece, this.crc);
     this.body.watch?.(piece);
