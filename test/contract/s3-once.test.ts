@@ -155,10 +155,34 @@ function contract(config: StoreConfig, create: (config: StoreConfig) => ObjectSt
     const upload = await begin();
     const good = randomBytes(5 * MiB);
     const { etag } = await store.uploadPart({ ...upload, partNumber: 1, body: once(good) }, live());
-    const sent = store.uploadPart({ ...upload, partNumber: 1, body: spoil(randomBytes(6 * MiB)) }, live());
-    if (code === undefined) await expect(sent).rejects.toThrow('not these');
-    else await expect(sent).rejects.toMatchObject({ code });
+    const spoilt = async (promised: (bytes: Buffer) => Partial<OnceBody>): Promise<void> => {
+      const bytes = randomBytes(6 * MiB);
+      const body = { ...spoil(bytes), ...promised(bytes) };
+      const sent = store.uploadPart({ ...upload, partNumber: 1, body }, live());
+      if (code === undefined) await expect(sent).rejects.toThrow('not these');
+      else await expect(sent).rejects.toMatchObject({ code });
+    };
+    await spoilt(() => ({}));
+    await spoilt((bytes) => ({ promised: crcOf(bytes) }));
     expect(await store.listParts(upload, live())).toMatchObject([{ partNumber: 1, etag, size: good.length }]);
+    await store.abortMultipartUpload(upload, live());
+  });
+
+  it('keeps no part whose CRC32 is not what was promised, and one whose it is', async () => {
+    const upload = await begin();
+    const part = async (partNumber: number, bytes: Buffer, promised: string) =>
+      await store.uploadPart({ ...upload, partNumber, body: once(bytes, { promised }) }, live());
+    const [first, second] = [randomBytes(5 * MiB), randomBytes(5 * MiB)];
+    // A server shows by the first that it checks.
+    await part(1, first, crcOf(first));
+    expect(await part(2, second, crcOf(second))).toMatchObject({ crc32: crcOf(second) });
+    // A store that holds bodies sends the CRC32 that they have.
+    if (create === KINDS.production) {
+      await expect(part(3, randomBytes(5 * MiB), crcOf(first))).rejects.toMatchObject({
+        code: 'BadDigest',
+      });
+    }
+    expect(await store.listParts(upload, live())).toMatchObject([{ partNumber: 1 }, { partNumber: 2 }]);
     await store.abortMultipartUpload(upload, live());
   });
 

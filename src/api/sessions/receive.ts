@@ -127,7 +127,8 @@ export async function carried<A>(
       digest.verify(crc);
       came = crc;
     };
-    const answer = await send({ length, once, watch: see, settle }, undefined, both);
+    const promised = checks.crc32 === undefined ? {} : { promised: checks.crc32 };
+    const answer = await send({ length, once, watch: see, settle, ...promised }, undefined, both);
     return { ...answer, crc32: came };
   };
   try {

@@ -77,6 +77,13 @@ export function passingOn(store: ObjectStore, pool: BufferPool, { trusted, log }
       if (body.plain === true) return await (mustStream(body) ? store : whole).uploadPart(request, signal);
       if (trailers.standing === 'doubted') await prove(trial, request, signal);
       if (trailers.standing === 'none') return await whole.uploadPart(request, signal);
+      // A server that checks what follows a body checks what goes ahead of it.
+      const { promised: crc32 } = body;
+      if (crc32 !== undefined && trailers.checks) {
+        const site: CallSite = { op: 'UploadPart', bucket: request.bucket, key: request.key };
+        const plain = { ...request, body: { ...body, plain: true }, crc32 };
+        return await trailers.promised(site, crc32, () => store.uploadPart(plain, signal));
+      }
       return await framedPart(store, trailers, { ...request, body }, signal);
     },
   };

@@ -44,6 +44,8 @@ export interface OnceBody {
   once: Readable;
   /** Sees each piece before it goes. */
   watch?(piece: Buffer): void;
+  /** Whoever brings it says that this is its CRC32, base64: where servers check it, it goes ahead, and none follows. */
+  promised?: string;
   /** No checksum follows: the upload began without one, and a server may refuse parts that bring one. */
   plain?: boolean;
   /** All bytes are here, and the request has not ended: what this throws breaks it off, and the server keeps nothing. */

@@ -17,6 +17,7 @@ export class Trailers {
   #standing: Standing;
   /** Of `none`. */
   #until = Infinity;
+  #checks = false;
 
   constructor(
     standing: Standing,
@@ -27,6 +28,24 @@ export class Trailers {
 
   get standing(): Standing {
     return this.#standing === 'none' && this.now() >= this.#until ? 'doubted' : this.#standing;
+  }
+
+  /** Its last answer named the CRC32 that was sent: it looks at them. */
+  get checks(): boolean {
+    return this.#checks && this.standing === 'shown';
+  }
+
+  /** A part whose CRC32 went ahead of it. Throws BadDigest when the answer does not name it. */
+  async promised<T>(
+    site: CallSite,
+    sent: string,
+    call: () => Promise<T & { crc32?: string }>,
+  ): Promise<T & { crc32?: string }> {
+    const answer = await call();
+    if (answer.crc32 === sent) return answer;
+    this.#checks = false;
+    const message = `${site.op} ${s3Name(site)}: CRC32 ${sent} went ahead, the server names ${answer.crc32 ?? 'none'}`;
+    throw new LongshoreError('BadDigest', message, { op: site.op, key: s3Name(site) });
   }
 
   /** A part on its way with a trailer, which proves that they are taken, or raises doubts. */
@@ -46,6 +65,7 @@ export class Trailers {
     }
     await this.demand(site, { sent: after.sent(), answered: answer.crc32, length }, after.size);
     this.#standing = 'shown';
+    this.#checks = answer.crc32 !== undefined;
     return answer;
   }
 
