@@ -201,6 +201,19 @@ export const SESSION_CASES: Readonly<Record<string, Case>> = {
       await handle.signal(cancelSignal);
     },
   },
+  // An attempt to begin it had written down what it began, and died.
+  'cancelled-before-begun': {
+    closes: 'CANCELLED',
+    prepare: (bench) => {
+      asSession(bench);
+      bench.transfer.beginSession = () => failing('S3Unavailable');
+      bench.transfer.findBegun = () => Promise.resolve('of an attempt that died');
+    },
+    steer: async (handle, bench) => {
+      await until(() => assert(bench.calls.includes('beginSession'), 'it is being begun'));
+      await handle.signal(cancelSignal);
+    },
+  },
   'cancelled-by-temporal': {
     closes: 'CANCELLED',
     prepare: (bench) => {

@@ -2,7 +2,7 @@
 import { LongshoreError } from '../core/errors.js';
 import type { ServerProfile } from '../core/part-plan.js';
 import type { CompleteSessionInput, SessionCompletion } from '../core/sessions.js';
-import type { PartsPlan, StoredObject } from '../core/upload-steps.js';
+import type { PartsPlan, StoredObject, VerifiedObject, VerifyInput } from '../core/upload-steps.js';
 import { differenceOf } from '../core/validate-sessions.js';
 import { readParts, takeBackParts, type SessionPart } from '../infra/catalog/session-parts.js';
 import type { Queryable } from '../infra/catalog/pool.js';
@@ -20,6 +20,7 @@ export interface CompleteSessionDeps {
   store: ObjectStore;
   profile: ServerProfile;
   keysOf: KeysOf;
+  verify(input: VerifyInput): Promise<VerifiedObject>;
 }
 
 const PAGE = 1000;
@@ -27,26 +28,38 @@ const PAGE = 1000;
 export function createCompleteSession(
   deps: CompleteSessionDeps,
 ): (input: CompleteSessionInput) => Promise<SessionCompletion> {
-  return (input) =>
-    attempting(async (attempt) => {
-      const keys = await deps.keysOf(input.upload, 'completeSession');
-      const store = withKey(deps.store, keys.destination);
-      const completion = new Completion({ ...deps, store }, input, attempt);
-      // An earlier Complete may have gone through though its answer was lost.
-      const earlier = completion.repeated ? await completion.find() : undefined;
-      if (earlier !== undefined) return earlier;
-      const { generation, turn } = input;
-      const session = { id: input.upload.id, generation, turn };
-      // An attempt that stood still neither shuts what a later one has opened nor opens what it has shut.
-      const step = 2 * attempt.previous;
-      attempt.fence();
-      await setOpen(deps.db, { ...session, step }, false);
-      const answer = await completion.run();
-      if ('stored' in answer) return answer;
-      attempt.fence();
-      await setOpen(deps.db, { ...session, step: step + 1 }, true);
-      return answer;
-    });
+  return async (input) => {
+    const answer = await complete(deps, input);
+    if (!('stored' in answer)) return answer;
+    const { upload, inspection } = input;
+    // One step less while somebody waits. Whatever stands against it, the workflow looks by itself, and hears it.
+    const verified = await deps
+      .verify({ upload, inspection, stored: answer.stored })
+      .catch((): undefined => undefined);
+    return verified === undefined ? answer : { ...answer, verified };
+  };
+}
+
+async function complete(deps: CompleteSessionDeps, input: CompleteSessionInput): Promise<SessionCompletion> {
+  return await attempting(async (attempt) => {
+    const keys = await deps.keysOf(input.upload, 'completeSession');
+    const store = withKey(deps.store, keys.destination);
+    const completion = new Completion({ ...deps, store }, input, attempt);
+    // An earlier Complete may have gone through though its answer was lost.
+    const earlier = completion.repeated ? await completion.find() : undefined;
+    if (earlier !== undefined) return earlier;
+    const { generation, turn } = input;
+    const session = { id: input.upload.id, generation, turn };
+    // An attempt that stood still neither shuts what a later one has opened nor opens what it has shut.
+    const step = 2 * attempt.previous;
+    attempt.fence();
+    await setOpen(deps.db, { ...session, step }, false);
+    const answer = await completion.run();
+    if ('stored' in answer) return answer;
+    attempt.fence();
+    await setOpen(deps.db, { ...session, step: step + 1 }, true);
+    return answer;
+  });
 }
 
 class Completion {

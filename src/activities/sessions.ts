@@ -1,21 +1,25 @@
 /** What a session asks of the catalog, and how its parts become an object. */
 import type {
+  BeginSessionInput,
+  BegunSession,
   CompleteSessionInput,
   OpenSessionInput,
   SessionCompletion,
+  SessionOpening,
   SetOpenInput,
 } from '../core/sessions.js';
-import type { PartsPlan } from '../core/upload-steps.js';
-import type { ClientSource } from '../core/uploads.js';
 import type { Pool } from '../infra/catalog/pool.js';
 import { putsLeft } from '../infra/catalog/session-puts.js';
-import { expireSession, openSession, setOpen } from '../infra/catalog/sessions.js';
+import { expireSession, setOpen, writtenUpload, type WrittenUpload } from '../infra/catalog/sessions.js';
+import { createBeginSession, openFor, type BeginSessionDeps } from './begin-session.js';
 import { createCompleteSession, type CompleteSessionDeps } from './complete-session.js';
 import { mapFailures } from './failures.js';
 
 export interface SessionCatalogActivities {
   /** From here on chunks of this multipart upload are taken, and none of an earlier one. Idempotent. */
-  openSession(input: OpenSessionInput): Promise<{ generation: number }>;
+  openSession(input: OpenSessionInput): Promise<SessionOpening>;
+  /** The multipart upload of a `beginSession` that gave no answer, if it came to write it down; otherwise null. */
+  findBegun(begun: WrittenUpload): Promise<string | null>;
   /** Milliseconds until the session expires; 0: it is over, and nothing brings it back. */
   lifeLeft(id: string): Promise<number>;
   /**
@@ -27,6 +31,11 @@ export interface SessionCatalogActivities {
 
 export interface SessionActivities {
   /**
+   * Plans the session, begins its multipart upload and opens it. Each attempt that did not come to its end may begin one
+   * more multipart upload; those whose id was lost are left to the sweep.
+   */
+  beginSession(input: BeginSessionInput): Promise<BegunSession>;
+  /**
    * Makes an object of the chunks, or says what stands against it; then the session takes chunks again. Safe to repeat: an
    * object with our token is success.
    */
@@ -35,7 +44,8 @@ export interface SessionActivities {
 
 export function createSessionCatalogActivities({ db }: { db: Pool }): SessionCatalogActivities {
   return mapFailures<SessionCatalogActivities>({
-    openSession: (input) => open(db, input),
+    openSession: (input) => openFor(db, input),
+    findBegun: async (begun) => (await writtenUpload(db, begun)) ?? null,
     lifeLeft: (id) => expireSession(db, id),
     setSessionOpen: async (input) => {
       await setOpen(db, input, input.open);
@@ -44,30 +54,9 @@ export function createSessionCatalogActivities({ db }: { db: Pool }): SessionCat
   });
 }
 
-export function createSessionActivities(deps: CompleteSessionDeps): SessionActivities {
-  return mapFailures<SessionActivities>({ completeSession: createCompleteSession(deps) });
-}
-
-async function open(
-  db: Pool,
-  { upload, inspection, token, s3UploadId, runStartedAt, runGeneration }: OpenSessionInput,
-): Promise<{ generation: number }> {
-  const { options } = inspection;
-  const { parts } = inspection.plan as PartsPlan;
-  return await openSession(db, {
-    id: upload.id,
-    source: upload.source as ClientSource,
-    destination: upload.destination,
-    contentType: options.contentType,
-    metadata: options.metadata ?? {},
-    chunkSize: parts.partSize,
-    expectedSize: parts.size,
-    encryption: options.encryption ?? null,
-    checksums: options.checksum,
-    apiKey: upload.apiKey ?? null,
-    s3UploadId,
-    token,
-    runStartedAt,
-    runGeneration,
+export function createSessionActivities(deps: BeginSessionDeps & CompleteSessionDeps): SessionActivities {
+  return mapFailures<SessionActivities>({
+    beginSession: createBeginSession(deps),
+    completeSession: createCompleteSession(deps),
   });
 }

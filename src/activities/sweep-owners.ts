@@ -181,7 +181,7 @@ export class Owners {
     let lost = false;
     for (const event of events ?? []) {
       const asked = event.activityTaskScheduledEventAttributes;
-      if (asked?.activityType?.name === CREATES) open.add(String(event.eventId));
+      if (CREATES.has(asked?.activityType?.name ?? '')) open.add(String(event.eventId));
       const started = event.activityTaskStartedEventAttributes;
       // What became of the attempts before, history does not tell.
       if (started && open.has(String(started.scheduledEventId)) && (started.attempt ?? 1) > 1) lost = true;

@@ -57,7 +57,7 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
   return mapFailures<TransferActivities>({
     ping: () => Promise.resolve(),
     inspectSource: createInspectSource(deps),
-    createMultipartUpload: (input) => createMultipartUpload(deps, input),
+    createMultipartUpload: (input) => beginMultipart(deps, input),
     uploadParts: createUploadParts(deps),
     completeMultipartUpload: createComplete(deps),
     abortMultipartUpload: ({ destination, s3UploadId }) =>
@@ -75,9 +75,11 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
   });
 }
 
-async function createMultipartUpload(
-  { store, mustGrant, keysOf }: TransferDeps,
+/** `earlier`: an attempt before this one has begun it, and nothing of ours can have been completed since. */
+export async function beginMultipart(
+  { store, mustGrant, keysOf }: Pick<TransferDeps, 'store' | 'mustGrant' | 'keysOf'>,
   input: CreateInput,
+  earlier?: string,
 ): Promise<CreatedUpload> {
   await mustGrant(input.upload);
   return await attempting(async (attempt) => {
@@ -90,6 +92,7 @@ async function createMultipartUpload(
       const key = `s3://${upload.destination.bucket}/${upload.destination.key}`;
       throw new LongshoreError('OutcomeUnknown', message, { op: 'CreateMultipartUpload', key });
     }
+    if (earlier !== undefined) return { s3UploadId: earlier, token, before };
     const { checksum, ifNoneMatch } = inspection.options;
     const attributes = attributesOf(inspection, tokenMetadata(token));
     const conditional = ifNoneMatch === undefined ? {} : { ifNoneMatch };

@@ -10,8 +10,8 @@ export const SWEEP_WORKFLOW = 'sweepAbandonedUploads';
  * an empty one that is old was cut off in between.
  */
 export const PROBE_NAME = '.longshore-probe';
-/** The activity whose results name multipart uploads. */
-export const CREATES = 'createMultipartUpload';
+/** The activities that begin multipart uploads, and whose results name them. */
+export const CREATES: ReadonlySet<string> = new Set(['createMultipartUpload', 'beginSession']);
 
 export interface SweepInput {
   /** Multipart uploads begun (as S3 tells it) or rows written within so many ms are left alone. */

@@ -6,8 +6,15 @@ import type { SignalDefinition } from '@temporalio/common';
 import type { FailureView } from './errors.js';
 import { MAX_PARTS, MAX_PART_SIZE, MIN_PART_SIZE, MiB } from './limits.js';
 import { planParts, planUnknown, S3_PROFILE, type ServerProfile } from './part-plan.js';
-import type { CreatedUpload, Inspection, StoredObject, TruthToken } from './upload-steps.js';
-import type { UploadObjectInput, UploadResult } from './uploads.js';
+import type {
+  CreatedUpload,
+  CreateInput,
+  Inspection,
+  StoredObject,
+  TruthToken,
+  VerifiedObject,
+} from './upload-steps.js';
+import type { UploadObjectInput, UploadReport, UploadResult } from './uploads.js';
 
 /** What clients are told to send; bytes. Chunk n, from 0, is part n + 1. */
 export interface ChunkAdvice {
@@ -51,15 +58,38 @@ export type CompletionAnswer = { result: UploadResult } | { incomplete: Incomple
 
 // ── Between the workflow and its activities ──────────────────────────────────────────────────────────────────────
 
-export interface OpenSessionInput {
+/** Start of the run, ISO 8601, and how manieth multipart upload of the run: they order what is opened. */
+export interface OpeningOrder {
+  runStartedAt: string;
+  runGeneration: number;
+}
+
+export interface OpenSessionInput extends OpeningOrder {
   upload: UploadObjectInput;
   inspection: Inspection;
   token: TruthToken;
   /** null in mode `whole`. */
   s3UploadId: string | null;
-  /** Start of the run, ISO 8601, and how manieth multipart upload of the run: they order what is opened. */
-  runStartedAt: string;
-  runGeneration: number;
+}
+
+export interface SessionOpening {
+  /** As the catalog counts: it rises with every multipart upload of the session, over all its runs. */
+  generation: number;
+  /** Not always the one that was asked for: an attempt that was thought lost may have opened another before. */
+  s3UploadId: string | null;
+}
+
+export interface BeginSessionInput extends OpeningOrder, Pick<CreateInput, 'upload' | 'token' | 'lost'> {
+  /** Of an earlier multipart upload of this run. */
+  inspection?: Inspection;
+  /** What the upload's row is to say; it and the number after it are this activity's. */
+  report: UploadReport;
+}
+
+export interface BegunSession extends CreatedUpload {
+  inspection: Inspection;
+  /** Absent: the multipart upload is begun, but the session is not open yet. */
+  generation?: number;
 }
 
 export interface SetOpenInput {
@@ -86,7 +116,10 @@ export interface CompleteSessionInput {
 
 /** `refused`: what the client says contradicts what is there; like `incomplete`, the session goes on. */
 export type SessionCompletion =
-  { stored: StoredObject; parts: number } | { incomplete: Incomplete } | { refused: FailureView };
+  /** `verified`: it was looked at right away. */
+  | { stored: StoredObject; parts: number; verified?: VerifiedObject }
+  | { incomplete: Incomplete }
+  | { refused: FailureView };
 
 // ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

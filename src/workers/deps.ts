@@ -9,6 +9,7 @@ import { createDeleteGone, createLookAtDeletions } from '../activities/deletions
 import { mapFailures } from '../activities/failures.js';
 import { createUploadFiles, type UploadFilesDeps } from '../activities/files.js';
 import { createMustGrant } from '../activities/granted.js';
+import { createInspectSource } from '../activities/inspect.js';
 import { createKeysOf } from '../activities/keyed.js';
 import {
   createSessionActivities,
@@ -19,7 +20,8 @@ import {
 import { createMaintenanceActivities, type MaintenanceActivities } from '../activities/maintenance.js';
 import { createScanFolder } from '../activities/scan.js';
 import type { RelayActivities } from '../activities/relay.js';
-import { createTransferActivities, type TransferActivities } from '../activities/uploads.js';
+import { beginMultipart, createTransferActivities, type TransferActivities } from '../activities/uploads.js';
+import { createVerifyObject } from '../activities/verify.js';
 import type { Client } from '@temporalio/client';
 import { LongshoreError } from '../core/errors.js';
 import { createBufferPool } from '../infra/buffers.js';
@@ -67,23 +69,29 @@ export function createWorkerDeps(config: Config, log: Logger, client: Client, me
     onError: (error) => log.warn({ err: error }, 'the limits of a job could not be renewed'),
   });
   const keysOf = createKeysOf(keys);
+  const { installation, temporal, monitor, serverProfile: profile } = config;
+  const mustGrant = createMustGrant(db);
+  const inspecting = { store, sources, defaults, profile, keysOf };
   const transfer = {
     ...createTransferActivities({
-      ...{ store, sources, defaults, limits, keysOf, profile: config.serverProfile },
+      ...{ ...inspecting, limits, mustGrant },
       buffers: createBufferPool(config.worker.memoryBudget),
-      mustGrant: createMustGrant(db),
     }),
-    ...createSessionActivities({ db, store, keysOf, profile: config.serverProfile }),
+    ...createSessionActivities({
+      ...{ db, store, keysOf, profile, installation },
+      inspect: createInspectSource(inspecting),
+      create: (input, earlier) => beginMultipart({ store, mustGrant, keysOf }, input, earlier),
+      verify: createVerifyObject({ store, keysOf }),
+    }),
     ...createJobTransferActivities({
       ...{ db, store, roots, defaults, limits },
       stability: config.monitor.stability,
     }),
     ...createMaintenanceActivities({
-      ...{ db, store, client, temporal: config.temporal, installation: config.installation },
+      ...{ db, store, client, temporal, installation },
       ...{ secrets: [vault, keys], keepEventsMs: config.events.keepMs },
     }),
   };
-  const { installation, temporal, monitor } = config;
   const cancelRun = async (workflowId: string, runId: string): Promise<void> => {
     await client.workflow.getHandle(workflowId, runId).cancel();
   };

@@ -11,7 +11,14 @@ import type { TransferActivities } from '../activities/uploads.js';
 import { ERRORS, type FailureView } from '../core/errors.js';
 import { isTerminal, type UploadState } from '../core/states.js';
 import type { UploadObjectInput, UploadResult, UploadStatus } from '../core/uploads.js';
-import type { CreatedUpload, Inspection, StoredObject, TruthToken } from '../core/upload-steps.js';
+import type {
+  CreatedUpload,
+  CreateInput,
+  Inspection,
+  StoredObject,
+  TruthToken,
+  VerifiedObject,
+} from '../core/upload-steps.js';
 import { CONTROL, UNDO } from './activity-options.js';
 import { closeAsCancelled } from './closing.js';
 import { Control } from './control.js';
@@ -23,6 +30,13 @@ import { Record } from './record.js';
 
 const transfer = proxyActivities<TransferActivities>(CONTROL);
 const undo = proxyActivities<TransferActivities>(UNDO);
+
+/** An object that is there. `verified`: it was looked at already. */
+export interface Brought {
+  stored: StoredObject;
+  inspection: Inspection;
+  verified?: VerifiedObject;
+}
 
 export abstract class ObjectUpload {
   readonly control = new Control(() => this.onStanding());
@@ -46,13 +60,13 @@ export abstract class ObjectUpload {
   }
 
   /** Brings the bytes to S3. Cancelled when the upload is. */
-  protected abstract transfer(inspection: Inspection): Promise<StoredObject>;
+  protected abstract bring(): Promise<Brought>;
 
   async run(): Promise<UploadResult> {
     try {
-      const { stored, inspection } = await this.cancellable.run(() => this.begin());
+      const brought = await this.cancellable.run(() => this.bring());
       // The object is there: a cancel that comes now comes too late.
-      return await CancellationScope.nonCancellable(() => this.finish(stored, inspection));
+      return await CancellationScope.nonCancellable(() => this.finish(brought));
     } catch (error) {
       return await CancellationScope.nonCancellable(() => this.unwind(error));
     }
@@ -72,19 +86,18 @@ export abstract class ObjectUpload {
     return standing === 'running' || isTerminal(this.phase) ? this.phase : standing;
   }
 
-  private async begin(): Promise<{ stored: StoredObject; inspection: Inspection }> {
+  protected async inspect(): Promise<Inspection> {
     this.report('PENDING');
-    const inspection = await this.placement.run((options) =>
+    return await this.placement.run((options) =>
       transfer.inspectSource.executeWithOptions(
         { ...options, ...this.haste, summary: 'look at the source' },
         [this.input],
       ),
     );
-    return { stored: await this.transfer(inspection), inspection };
   }
 
   /** Begins afresh, with a new token and none of the old parts, whenever what was at work is lost. */
-  protected async freshly(inspection: Inspection, send: () => Promise<StoredObject>): Promise<StoredObject> {
+  protected async freshly<T>(inspection: Inspection, send: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
         return await send();
@@ -100,36 +113,35 @@ export abstract class ObjectUpload {
 
   /** Begins a multipart upload, and notes it. */
   protected async create(inspection: Inspection): Promise<CreatedUpload> {
-    const lost = this.created;
+    const lost = this.lost;
     const token = this.nextToken();
     // The row names bucket and key before S3 knows of the upload, so that the sweep finds one whose id was lost.
     await this.record.flush();
-    const completing = this.mayExist !== undefined;
     const created = await this.placement.run((options) =>
       transfer.createMultipartUpload.executeWithOptions(
         { ...options, ...this.haste, summary: 'begin a multipart upload' },
-        [
-          {
-            ...{ upload: this.input, inspection, token },
-            ...(lost === undefined ? {} : { lost: { before: lost.before, completing } }),
-          },
-        ],
+        [{ upload: this.input, inspection, token, ...lost }],
       ),
     );
-    this.created = created;
-    this.record.note({ s3UploadId: created.s3UploadId, generations: this.generations });
+    this.begun(created);
     return created;
   }
 
-  private async finish(stored: StoredObject, inspection: Inspection): Promise<UploadResult> {
+  /** What a further multipart upload has to know of the one before. */
+  protected get lost(): Pick<CreateInput, 'lost'> {
+    const completing = this.mayExist !== undefined;
+    return this.created === undefined ? {} : { lost: { before: this.created.before, completing } };
+  }
+
+  protected begun(created: CreatedUpload): void {
+    this.created = created;
+    this.record.note({ s3UploadId: created.s3UploadId, generations: this.generations });
+  }
+
+  private async finish({ stored, inspection, verified: seen }: Brought): Promise<UploadResult> {
     this.finishing = true;
     this.control.end();
-    const verified = await this.control.parking(() =>
-      transfer.verifyObject.executeWithOptions(
-        { taskQueue: 'transfer', ...this.haste, summary: 'verify the object' },
-        [{ upload: this.input, inspection, stored }],
-      ),
-    );
+    const verified = seen ?? (await this.verify(stored, inspection));
     const { bytesSent, partsTotal } = this.progress.snapshot();
     const result: UploadResult = {
       ...this.input.destination,
@@ -143,6 +155,15 @@ export abstract class ObjectUpload {
     this.report('COMPLETED');
     await this.record.flush();
     return result;
+  }
+
+  private async verify(stored: StoredObject, inspection: Inspection): Promise<VerifiedObject> {
+    return await this.control.parking(() =>
+      transfer.verifyObject.executeWithOptions(
+        { taskQueue: 'transfer', ...this.haste, summary: 'verify the object' },
+        [{ upload: this.input, inspection, stored }],
+      ),
+    );
   }
 
   /** Undoes what was begun, says why, and throws; unless a cancelled object turns out to be there, whole. */
@@ -169,7 +190,7 @@ export abstract class ObjectUpload {
     const stored = await undo.settleObject.executeWithOptions({ summary: 'is it there after all?' }, [
       { upload: this.input, inspection, token },
     ]);
-    return stored === null ? undefined : await this.finish(this.vouched(stored), inspection);
+    return stored === null ? undefined : await this.finish({ stored: this.vouched(stored), inspection });
   }
 
   /** An object that was only found, with as much as we can vouch for. */
@@ -210,7 +231,13 @@ export abstract class ObjectUpload {
   }
 
   protected report(phase: UploadState): void {
+    this.show(phase);
+    this.record.report(this.state);
+  }
+
+  /** Without a word to the catalog. */
+  protected show(phase: UploadState): void {
     this.phase = phase;
-    this.record.report(this.state, describeUpload(this.input, this.status, this.progress.snapshot()));
+    this.record.show(this.state, describeUpload(this.input, this.status, this.progress.snapshot()));
   }
 }

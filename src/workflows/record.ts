@@ -2,6 +2,7 @@
 import {
   CancellationScope,
   proxyActivities,
+  proxyLocalActivities,
   setCurrentDetails,
   upsertMemo,
   upsertSearchAttributes,
@@ -12,9 +13,10 @@ import type { OrchestrationActivities } from '../activities/catalog.js';
 import type { FailureView } from '../core/errors.js';
 import { SEARCH_ATTRIBUTES, type UploadState } from '../core/states.js';
 import { sourceLabel, type UploadMemo, type UploadObjectInput, type UploadReport } from '../core/uploads.js';
-import { CATALOG } from './activity-options.js';
+import { CATALOG, CATALOG_HERE } from './activity-options.js';
 
-const { reportUpload } = proxyActivities<OrchestrationActivities>(CATALOG);
+const anywhere = proxyActivities<OrchestrationActivities>(CATALOG);
+const here = proxyLocalActivities<OrchestrationActivities>(CATALOG_HERE);
 const STATE = defineSearchAttributeKey(SEARCH_ATTRIBUTES.state, 'KEYWORD');
 
 export type Facts = Partial<
@@ -37,13 +39,17 @@ export class Record {
     Object.assign(this.facts, facts);
   }
 
-  /** Shows the state everywhere. Returns at once; `flush` waits for the catalog. */
-  report(state: UploadState, details: string): void {
+  /** To Temporal's own lists and pages. */
+  show(state: UploadState, details: string): void {
     if (state !== this.shown) upsertSearchAttributes([{ key: STATE, value: state }]);
     this.shown = state;
     setCurrentDetails(details);
+  }
+
+  /** To the catalog. Returns at once; `flush` waits for it. */
+  report(state: UploadState): void {
     const writing = CancellationScope.nonCancellable(() =>
-      reportUpload.executeWithOptions({ summary: `catalog: ${state}` }, [this.next(state)]),
+      this.write({ summary: `catalog: ${state}` }, this.next(state)),
     ).catch((error: unknown) => {
       this.failed ??= { error };
     });
@@ -60,15 +66,31 @@ export class Record {
     if (this.failed !== undefined) throw this.failed.error;
   }
 
-  private next(state: UploadState): UploadReport {
+  private async write(options: { summary: string }, report: UploadReport): Promise<void> {
+    // A session's client waits, and the session has little else to do.
+    const written = report.source.kind === 'client' && (await this.writeHere(options, report));
+    if (!written) await anywhere.reportUpload.executeWithOptions(options, [report]);
+  }
+
+  /** False when that is left to an activity, which waits for PostgreSQL as long as it takes, or says what is wrong. */
+  private async writeHere(options: { summary: string }, report: UploadReport): Promise<boolean> {
+    return await here.reportUpload.executeWithOptions(options, [report]).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** A report for an activity that writes it, and as many after it as it needs, by itself. */
+  next(state: UploadState, numbers = 1): UploadReport {
     const { workflowId, runId, runStartTime } = workflowInfo();
-    this.sequence += 1;
+    const sequence = this.sequence + 1;
+    this.sequence += numbers;
     return {
       id: this.input.id,
       workflowId,
       runId,
       runStartedAt: runStartTime.toISOString(),
-      sequence: this.sequence,
+      sequence,
       state,
       destination: this.input.destination,
       source: { kind: this.input.source.kind, label: sourceLabel(this.input.source) },

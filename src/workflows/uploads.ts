@@ -22,9 +22,10 @@ import type {
 import { CONTROL, moving } from './activity-options.js';
 import { onceMore } from './control.js';
 import { toApplicationFailure, view } from './failures.js';
-import { ObjectUpload } from './object-upload.js';
+import { ObjectUpload, type Brought } from './object-upload.js';
 import { sendParts } from './parts.js';
-import { ClientUpload } from './sessions.js';
+import { ChunkedUpload } from './session-chunks.js';
+import { WholeUpload } from './session-whole.js';
 
 const transfer = proxyActivities<TransferActivities>(CONTROL);
 
@@ -41,7 +42,8 @@ export async function uploadObject(input: UploadObjectInput): Promise<UploadResu
 
 function uploadOf(input: UploadObjectInput): ObjectUpload {
   const { source } = input;
-  return source.kind === 'client' ? new ClientUpload(input, source) : new SourceUpload(input);
+  if (source.kind !== 'client') return new SourceUpload(input);
+  return source.mode === 'whole' ? new WholeUpload(input, source) : new ChunkedUpload(input, source);
 }
 
 /** Not every run is started by our client, and what is thrown here as it comes would try the task for ever. */
@@ -56,7 +58,12 @@ function refuseMalformed(input: UploadObjectInput): void {
 
 /** Its bytes lie somewhere, and workers fetch them. */
 class SourceUpload extends ObjectUpload {
-  protected async transfer(inspection: Inspection): Promise<StoredObject> {
+  protected async bring(): Promise<Brought> {
+    const inspection = await this.inspect();
+    return { stored: await this.transfer(inspection), inspection };
+  }
+
+  private async transfer(inspection: Inspection): Promise<StoredObject> {
     const { plan, options } = inspection;
     const { encryption } = options;
     if (this.input.nodeId !== undefined && encryption !== undefined) this.record.note({ encryption });

@@ -21,6 +21,7 @@ import {
   getSession,
   listSessions,
   markBegun,
+  writtenUpload,
   openSession,
   setOpen,
   touchSession,
@@ -99,7 +100,7 @@ describe('opening', () => {
       apiKey: 'ak',
       checksums: false,
     });
-    expect(await openSession(db.pool, one)).toEqual({ generation: 1 });
+    expect(await openSession(db.pool, one)).toEqual({ generation: 1, s3UploadId: one.s3UploadId });
     expect(await row()).toMatchObject({
       ...{ name: 'a\uFFFD.bin', contentType: 'a/b', metadata: { one: 'two' }, bucket: 'b', key: 'k/s' },
       ...{ mode: 'chunks', chunkSize: 10, expectedSize: 25, s3UploadId: one.s3UploadId, generation: 1 },
@@ -118,7 +119,7 @@ describe('opening', () => {
     expect(Date.parse(expiresAt) - Date.parse(touchedAt)).toBe(60_000);
     await claim();
     await setOpen(db.pool, { id: 's', generation: 1, turn: 1 }, false);
-    expect(await openSession(db.pool, one)).toEqual({ generation: 1 });
+    expect(await openSession(db.pool, one)).toEqual({ generation: 1, s3UploadId: one.s3UploadId });
     // Somebody closed it meanwhile, and that stands.
     expect(await row()).toMatchObject({ open: false });
     expect(await readParts(db.pool, 's', 1, { limit: 9 })).toHaveLength(1);
@@ -129,7 +130,7 @@ describe('opening', () => {
     await openSession(db.pool, first);
     await claim();
     await settle(part());
-    expect(await open({ runGeneration: 2 })).toEqual({ generation: 2 });
+    expect(await open({ runGeneration: 2 })).toMatchObject({ generation: 2 });
     expect(await sessionProgress(db.pool, 's', 2)).toEqual({ parts: 0, bytes: 0 });
     const late = openSession(db.pool, { ...first, token: { ...first.token, nonce: 'late' } });
     await expect(late).rejects.toMatchObject({ code: 'AttemptFenced' });
@@ -140,18 +141,28 @@ describe('opening', () => {
 
   test('by a new run of the same id counts on, and opens what had ended', async () => {
     await open();
+    await markBegun(db.pool, 's');
+    expect(await open({ runGeneration: 2 })).toMatchObject({ generation: 2 });
+    expect(await row()).toMatchObject({ begun: true });
     await report({ state: 'CANCELLED' });
-    expect(await open({ runStartedAt: NEXT_RUN })).toEqual({ generation: 2 });
-    expect(await row()).toMatchObject({ open: true, endedAt: null });
+    // An attempt of the run that has ended, which wakes late.
+    await expect(open({ runGeneration: 3 })).rejects.toMatchObject({ code: 'AttemptFenced' });
+    expect(await open({ runStartedAt: NEXT_RUN })).toMatchObject({ generation: 3 });
+    // Its workflow has heard of no chunk yet.
+    expect(await row()).toMatchObject({ open: true, endedAt: null, begun: false });
     expect(await getNode(db.pool, 's')).toMatchObject({ status: 'PENDING' });
   });
 
-  test('two at once make one generation', async () => {
+  test('two at once make one generation, with the multipart upload of the first', async () => {
     const one = opening();
-    expect(await Promise.all([openSession(db.pool, one), openSession(db.pool, one)])).toEqual([
-      { generation: 1 },
-      { generation: 1 },
-    ]);
+    const late = { ...one, s3UploadId: 'another' };
+    const [first, second] = await Promise.all([openSession(db.pool, one), openSession(db.pool, late)]);
+    expect(first).toEqual(second);
+    expect(first).toMatchObject({ generation: 1 });
+    expect(await row()).toMatchObject({ s3UploadId: first.s3UploadId });
+    const written = { id: 's', token: one.token, runId: 'run', sequence: 2 };
+    expect(await writtenUpload(db.pool, written)).toBe(first.s3UploadId);
+    expect(await writtenUpload(db.pool, { ...written, token: { ...one.token, nonce: 'x' } })).toBeUndefined();
   });
 });
 
@@ -434,8 +445,7 @@ describe('a session’s life', () => {
 
   test('begins once', async () => {
     await open();
-    expect(await Promise.all([markBegun(db.pool, 's'), markBegun(db.pool, 's')])).toContain(false);
-    expect(await markBegun(db.pool, 's')).toBe(false);
+    await Promise.all([markBegun(db.pool, 's'), markBegun(db.pool, 's')]);
     // Its workflow may hear of it later.
     expect(await row()).toMatchObject({ begun: true, state: 'UPLOADING' });
   });

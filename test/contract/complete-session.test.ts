@@ -56,7 +56,8 @@ interface Circumstances {
 function attempt({ attempt: number, turn = 1, ...given }: Circumstances): Promise<SessionCompletion> {
   const { listParts = () => Promise.resolve([]), keysOf = NO_KEYS, heartbeatTimeoutMs = 60_000 } = given;
   const store = { listParts, headObject: () => Promise.resolve(undefined) } as unknown as ObjectStore;
-  const complete = createCompleteSession({ db: db.pool, store, profile: S3_PROFILE, keysOf });
+  const verify = () => Promise.reject(new Error('it was not completed'));
+  const complete = createCompleteSession({ db: db.pool, store, profile: S3_PROFILE, keysOf, verify });
   const environment = new MockActivityEnvironment({ attempt: number, heartbeatTimeoutMs });
   return environment.run(complete, { ...INPUT, turn });
 }

@@ -7,6 +7,7 @@ import { sweepSilentJobs } from '../../src/activities/sweep-jobs.js';
 import { sweepSilentRows } from '../../src/activities/sweep-rows.js';
 import { beginPass, settleUploads, type SweepPass } from '../../src/activities/sweep-uploads.js';
 import { LongshoreError } from '../../src/core/errors.js';
+import { CREATES } from '../../src/core/maintenance.js';
 import { getJob, insertJob, openJob } from '../../src/infra/catalog/jobs.js';
 import { listFindings } from '../../src/infra/catalog/maintenance.js';
 import { migrate } from '../../src/infra/catalog/migrations.js';
@@ -174,10 +175,10 @@ describe('an empty multipart upload at a key of ours that nobody names', () => {
     expect(strangers).toBe(1 - gone.length);
   });
 
-  it('is lost where the workflow was terminated while it waited for the answer', async () => {
+  it.each([...CREATES])('is lost where the workflow was terminated while it waited for %s', async (name) => {
     await uploading('a', 'other');
     const { store, aborted } = serverWith([]);
-    const pass = passOf(temporalWith('TERMINATED', [scheduled(5)]), store);
+    const pass = passOf(temporalWith('TERMINATED', [scheduled(5, name)]), store);
     await settleUploads(pass, BUCKET, [
       { key: 'a', s3UploadId: 'unnamed', initiated: new Date().toISOString() },
     ]);

@@ -13,6 +13,7 @@ import type { OrchestrationActivities } from '../../src/activities/catalog.js';
 import type { SessionActivities, SessionCatalogActivities } from '../../src/activities/sessions.js';
 import type { TransferActivities } from '../../src/activities/uploads.js';
 import { ERRORS, type ErrorCode } from '../../src/core/errors.js';
+import type { BeginSessionInput, BegunSession } from '../../src/core/sessions.js';
 import { uploadWorkflowId } from '../../src/core/ids.js';
 import { MiB } from '../../src/core/limits.js';
 import { planParts, planWindows } from '../../src/core/part-plan.js';
@@ -63,6 +64,7 @@ export class Bench {
   parts = 300;
   source: Source = { kind: 'object', bucket: 'from', key: 'k' };
   transfer: Partial<BenchActivities> = {};
+  private steps: BenchActivities | undefined;
 
   constructor(
     readonly env: BenchServer,
@@ -116,13 +118,16 @@ export class Bench {
       requestCancellation: async ({ workflowId, runId }) => {
         await this.env.client.workflow.getHandle(workflowId, runId).cancel();
       },
-      openSession: ({ runGeneration }) => Promise.resolve({ generation: runGeneration }),
+      beginSession: (input) => this.begin(input),
+      openSession: ({ runGeneration, s3UploadId }) =>
+        Promise.resolve({ generation: runGeneration, s3UploadId }),
+      findBegun: () => Promise.resolve(null),
       lifeLeft: () => Promise.resolve(0),
       setSessionOpen: () => Promise.resolve(0),
       completeSession: ({ created }) => Promise.resolve({ stored: stored(7, created.token), parts: 3 }),
       ...this.transfer,
     };
-    return Object.fromEntries(
+    this.steps = Object.fromEntries(
       Object.entries(whole).map(([name, activity]) => [
         name,
         (...args: never[]) => {
@@ -131,6 +136,25 @@ export class Bench {
         },
       ]),
     ) as unknown as BenchActivities;
+    return this.steps;
+  }
+
+  /** As the activity: out of the steps that a test may have given. */
+  private async begin(input: BeginSessionInput): Promise<BegunSession> {
+    const { upload, inspection: known, token, lost, report, runStartedAt, runGeneration } = input;
+    const steps = this.steps as BenchActivities;
+    const inspection = known ?? (await steps.inspectSource(upload));
+    await steps.reportUpload(report);
+    const common = { upload, inspection, token };
+    const created = await steps.createMultipartUpload({ ...common, ...(lost === undefined ? {} : { lost }) });
+    const { s3UploadId } = created;
+    const opening = { ...common, s3UploadId, runStartedAt, runGeneration };
+    const opened = await steps
+      .reportUpload({ ...report, sequence: report.sequence + 1, s3UploadId })
+      .then(() => steps.openSession(opening))
+      .catch(() => undefined);
+    const generation = opened === undefined ? {} : { generation: opened.generation };
+    return { ...created, inspection, ...generation, s3UploadId: opened?.s3UploadId ?? s3UploadId };
   }
 
   /** Queues have fixed names, so a bench has them to itself while it runs. */

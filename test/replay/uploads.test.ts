@@ -82,7 +82,19 @@ describe('a change that running uploads would not survive is caught', () => {
     ['the first report is left out', `this.report('PENDING');`, '', 'completed-put'],
     ['verification comes no more', `transfer.verifyObject.`, `transfer.ping.`, 'completed-multipart'],
     ['what is lost is not aborted', `await this.abort();`, '', 'restarted-after-no-such-upload'],
-    ['a session is not opened', `catalog.openSession.`, `catalog.lifeLeft.`, 'session-completed'],
+    [
+      'a session is begun without being opened',
+      `transfer.beginSession.`,
+      `transfer.completeSession.`,
+      'session-completed',
+    ],
+    ['a whole one is not opened', `catalog.openSession.`, `catalog.lifeLeft.`, 'session-completed-whole'],
+    [
+      'what an attempt began is not looked for',
+      `await this.find(this.asking);`,
+      '',
+      'session-cancelled-before-begun',
+    ],
     ['a session expires unasked', `await this.prolong();`, '', 'session-expired'],
   ])('when %s', async (_what, original, changed, caught) => {
     const code = today.code.replaceAll(original, changed);

@@ -14,7 +14,7 @@ import {
   type OpenedSession,
   type OpenSessionInput,
 } from '../../src/core/sessions.js';
-import { cancelSignal, pauseSignal, resumeSignal } from '../../src/core/uploads.js';
+import { cancelSignal, pauseSignal, resumeSignal, stateQuery } from '../../src/core/uploads.js';
 import type { CreateInput } from '../../src/core/upload-steps.js';
 import { testNamespace, type TestNamespace } from '../helpers/temporal.js';
 import {
@@ -73,7 +73,7 @@ describe('a session of chunks', () => {
     let completing: CompleteSessionInput | undefined;
     bench.transfer.openSession = (input) => {
       opening = input;
-      return Promise.resolve({ generation: 41 });
+      return Promise.resolve({ generation: 41, s3UploadId: input.s3UploadId });
     };
     bench.transfer.completeSession = (input) => {
       completing = input;
@@ -85,18 +85,15 @@ describe('a session of chunks', () => {
       expect(open.s3UploadId).toBe(`mpu-${open.token.nonce}`);
       expect(opening).toMatchObject({ s3UploadId: open.s3UploadId, token: open.token, runGeneration: 1 });
       await handle.signal(begunSignal);
-      await until(() => expect(bench.states()).toContain('UPLOADING'));
+      await until(async () => expect(await handle.query(stateQuery)).toEqual({ state: 'UPLOADING' }));
       const answer = await complete(handle, { chunks: 3 });
       const result = await handle.result();
       expect(answer).toEqual({ result });
       expect(result).toMatchObject({ size: 7, parts: 3, generations: 1, verification: 'full' });
       expect(completing).toMatchObject({ generation: 41, ask: { chunks: 3 }, again: false });
     });
-    expect(bench.states().filter((state, at, all) => state !== all[at - 1])).toEqual([
-      'PENDING',
-      'UPLOADING',
-      'COMPLETED',
-    ]);
+    expect(bench.states()).toEqual(['PENDING', 'PENDING', 'UPLOADING', 'COMPLETED']);
+    expect(bench.reports.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4]);
     expect(bench.calls).not.toContain('abortMultipartUpload');
     expect(bench.calls).not.toContain('uploadParts');
   });
@@ -182,6 +179,45 @@ describe('a session of chunks', () => {
     });
   });
 
+  it('is not verified once more when that was done right away', async () => {
+    const bench = sessionBench();
+    bench.transfer.completeSession = ({ created }) =>
+      Promise.resolve({
+        ...{ stored: stored(7, created.token), parts: 3 },
+        verified: { verification: 'server', size: 7, etag: '"seen"' },
+      });
+    await bench.run(async (handle) => {
+      expect(await complete(handle)).toMatchObject({ result: { verification: 'server', etag: '"seen"' } });
+      await handle.result();
+    });
+    expect(bench.calls).not.toContain('verifyObject');
+  });
+
+  it('is opened by its workflow when that failed while it was begun, as an earlier attempt has opened it', async () => {
+    const bench = sessionBench();
+    let opens = 0;
+    bench.transfer.openSession = () => {
+      opens += 1;
+      // Over the first, the catalog was away.
+      return opens === 1
+        ? failing('CatalogUnavailable')
+        : Promise.resolve({ generation: 5, s3UploadId: 'of-an-earlier-attempt' });
+    };
+    const completing: CompleteSessionInput[] = [];
+    bench.transfer.completeSession = (input) => {
+      completing.push(input);
+      return Promise.resolve({ stored: stored(7, input.created.token), parts: 3 });
+    };
+    await bench.run(async (handle) => {
+      expect(await opened(handle)).toMatchObject({ generation: 5, s3UploadId: 'of-an-earlier-attempt' });
+      await complete(handle);
+      await handle.result();
+    });
+    expect(completing).toMatchObject([{ generation: 5, created: { s3UploadId: 'of-an-earlier-attempt' } }]);
+    expect(bench.calls.filter((call) => call === 'createMultipartUpload')).toHaveLength(1);
+    expect(bench.reports.at(-1)).toMatchObject({ s3UploadId: 'of-an-earlier-attempt' });
+  });
+
   it('begins afresh when its multipart upload is lost, and asks for everything again', async () => {
     const bench = sessionBench();
     const creates: CreateInput[] = [];
@@ -215,6 +251,53 @@ describe('a session of chunks', () => {
     });
     expect(bench.calls.filter((call) => call === 'createMultipartUpload')).toHaveLength(3);
     expect(bench.states().at(-1)).toBe('FAILED');
+  });
+
+  it.each(['cancelled', 'failed'])(
+    '%s before it was begun, it aborts what an attempt wrote down',
+    async (how) => {
+      const bench = sessionBench();
+      const aborted: string[] = [];
+      const asked: unknown[] = [];
+      bench.transfer.beginSession = (input) => {
+        asked.push({ id: bench.id, token: input.token, runId: input.report.runId, sequence: 2 });
+        return failing(how === 'failed' ? 'NoSuchBucket' : 'S3Unavailable');
+      };
+      bench.transfer.findBegun = (begun) => {
+        expect(asked).toContainEqual(begun);
+        return Promise.resolve('of an attempt that died');
+      };
+      bench.transfer.abortMultipartUpload = ({ s3UploadId }) =>
+        Promise.resolve(void aborted.push(s3UploadId));
+      await bench.run(async (handle) => {
+        await until(() => expect(bench.calls).toContain('beginSession'));
+        if (how === 'cancelled') await handle.signal(cancelSignal);
+        await failureOf(handle);
+      });
+      expect(bench.states().at(-1)).toBe(how.toUpperCase());
+      expect(aborted).toEqual(['of an attempt that died']);
+    },
+  );
+
+  it('leaves a report that its worker cannot write to an activity', async () => {
+    const bench = sessionBench();
+    let tries = 0;
+    bench.transfer.reportUpload = (report) => {
+      if (report.state === 'COMPLETED' && ++tries < 4) return failing('CatalogUnavailable');
+      bench.reports.push(report);
+      return Promise.resolve();
+    };
+    await bench.run(async (handle) => {
+      expect(await complete(handle)).toHaveProperty('result');
+      const { events } = await handle.fetchHistory();
+      const scheduled = (events ?? []).flatMap(
+        (event) => event.activityTaskScheduledEventAttributes?.activityType?.name ?? [],
+      );
+      expect(scheduled).toEqual(['beginSession', 'completeSession', 'verifyObject', 'reportUpload']);
+      await handle.result();
+    });
+    expect(tries).toBe(4);
+    expect(bench.states().at(-1)).toBe('COMPLETED');
   });
 
   it('says at once why it never opened', async () => {

@@ -1,5 +1,6 @@
 /** The table of sessions: what each takes now and how it was begun. How it ended is in its row of object_uploads. */
 import { LongshoreError } from '../../core/errors.js';
+import type { SessionOpening } from '../../core/sessions.js';
 import type { TruthToken } from '../../core/upload-steps.js';
 import type { ClientSource, Destination, Encryption } from '../../core/uploads.js';
 import { query, transaction } from './pool.js';
@@ -34,11 +35,14 @@ export interface OpeningSession {
  * From here on chunks of this generation are taken, and none of an earlier one. Repeating it changes nothing. Throws
  * AttemptFenced when a later opening was here already, Conflict when the node is an object at another key.
  */
-export async function openSession(db: Pool, opening: OpeningSession): Promise<{ generation: number }> {
+export async function openSession(db: Pool, opening: OpeningSession): Promise<SessionOpening> {
   return await transaction(db, 'openSession', async (tx) => {
     await registerNode(tx, opening);
     const before = await standing(tx, opening);
-    if (before?.nonce === opening.token.nonce) return { generation: before.generation };
+    await mustRun(tx, opening);
+    if (before?.nonce === opening.token.nonce) {
+      return { generation: before.generation, s3UploadId: before.s3UploadId };
+    }
     if (before?.overtaken === true) {
       throw new LongshoreError('AttemptFenced', 'the session was opened anew meanwhile', {
         op: 'openSession',
@@ -48,12 +52,51 @@ export async function openSession(db: Pool, opening: OpeningSession): Promise<{ 
     const generation = (before?.generation ?? 0) + 1;
     await write(tx, opening, generation);
     if (before !== undefined) await forgetParts(tx, opening.id);
-    return { generation };
+    return { generation, s3UploadId: opening.s3UploadId };
   });
+}
+
+/** A multipart upload as whoever began it wrote it down: with this token, or by this report. */
+export interface WrittenUpload {
+  id: string;
+  token: TruthToken;
+  runId: string;
+  sequence: number;
+}
+
+/** The multipart upload that was begun with this token, as far as an attempt came to write it down. */
+export async function writtenUpload(
+  db: Queryable,
+  { id, token, runId, sequence }: WrittenUpload,
+): Promise<string | undefined> {
+  const { rows } = await query<{ s3_upload_id: string }>(db, 'writtenUpload', {
+    name: 'written-upload',
+    text: `SELECT s3_upload_id FROM sessions WHERE id = $1 AND nonce = $2 AND s3_upload_id IS NOT NULL
+           UNION ALL
+           SELECT s3_upload_id FROM object_uploads
+            WHERE id = $1 AND run_id = $3 AND sequence = $4 AND s3_upload_id IS NOT NULL
+           LIMIT 1`,
+    values: [id, token.nonce, runId, sequence],
+  });
+  return rows[0]?.s3_upload_id;
+}
+
+/** An attempt that wakes late opens nothing that has ended: nobody would end it again. */
+async function mustRun(tx: PoolClient, { id, runStartedAt }: OpeningSession): Promise<void> {
+  const { rows } = await query<{ state: string }>(tx, 'openSession', {
+    name: 'session-run-ended',
+    text: `SELECT state FROM object_uploads
+            WHERE id = $1 AND run_started_at >= $2 AND state IN ('COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED')`,
+    values: [id, runStartedAt],
+  });
+  if (rows[0] === undefined) return;
+  const message = `the session has ended: ${rows[0].state}`;
+  throw new LongshoreError('AttemptFenced', message, { op: 'openSession', key: id });
 }
 
 interface Standing {
   generation: number;
+  s3UploadId: string | null;
   nonce: string;
   overtaken: boolean;
 }
@@ -61,7 +104,7 @@ interface Standing {
 async function standing(tx: PoolClient, opening: OpeningSession): Promise<Standing | undefined> {
   const { rows } = await query<Standing & { [column: string]: unknown }>(tx, 'openSession', {
     name: 'session-standing',
-    text: `SELECT generation, nonce, (run_started_at, run_generation) > ($2::timestamptz(3), $3) AS overtaken
+    text: `SELECT generation, s3_upload_id AS "s3UploadId", nonce, (run_started_at, run_generation) > ($2::timestamptz(3), $3) AS overtaken
              FROM sessions WHERE id = $1 FOR UPDATE`,
     values: [opening.id, opening.runStartedAt, opening.runGeneration],
   });
@@ -118,11 +161,12 @@ const COLUMNS = [
 ] as const;
 
 const WRITE = `
-INSERT INTO sessions (${COLUMNS.join(', ')}, open)
+INSERT INTO sessions AS s (${COLUMNS.join(', ')}, open)
 VALUES (${COLUMNS.map((_, at) => `$${at + 1}`).join(', ')}, true)
 ON CONFLICT (id) DO UPDATE SET
   ${COLUMNS.map((column) => `${column} = EXCLUDED.${column}`).join(', ')},
-  open = true, turn = 0, touched_at = now(), ended_at = NULL`;
+  open = true, turn = 0, touched_at = now(), ended_at = NULL,
+  begun = s.begun AND s.run_started_at = EXCLUDED.run_started_at`;
 
 async function write(tx: PoolClient, opening: OpeningSession, generation: number): Promise<void> {
   const { source, destination } = opening;
@@ -174,14 +218,13 @@ export async function touchSession(db: Queryable, id: string): Promise<void> {
   });
 }
 
-/** True for the first caller. */
-export async function markBegun(db: Queryable, id: string): Promise<boolean> {
-  const { rowCount } = await query(db, 'markBegun', {
+/** The first chunk has come; the workflow was told. */
+export async function markBegun(db: Queryable, id: string): Promise<void> {
+  await query(db, 'markBegun', {
     name: 'mark-session-begun',
     text: 'UPDATE sessions SET begun = true WHERE id = $1 AND NOT begun',
     values: [id],
   });
-  return rowCount === 1;
 }
 
 export interface Turn {
