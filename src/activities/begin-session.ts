@@ -5,7 +5,7 @@ import type { ClientSource, UploadObjectInput, UploadReport } from '../core/uplo
 import type { Pool } from '../infra/catalog/pool.js';
 import { openSession, writtenUpload } from '../infra/catalog/sessions.js';
 import { reportUpload } from '../infra/catalog/uploads.js';
-import { attempting } from './attempt.js';
+import { attempting, type Attempt } from './attempt.js';
 
 export interface BeginSessionDeps {
   db: Pool;
@@ -19,12 +19,16 @@ export function createBeginSession(
   deps: BeginSessionDeps,
 ): (input: BeginSessionInput) => Promise<BegunSession> {
   // It lives for as long as it takes: PostgreSQL may hang for longer than a heartbeat.
-  return (input) => attempting(() => begin(deps, input));
+  return (input) => attempting((attempt) => begin(deps, input, attempt));
 }
 
-async function begin(deps: BeginSessionDeps, input: BeginSessionInput): Promise<BegunSession> {
+async function begin(
+  deps: BeginSessionDeps,
+  input: BeginSessionInput,
+  { stopSignal }: Attempt,
+): Promise<BegunSession> {
   const { db, installation } = deps;
-  const { inspection: known, report, lost, runStartedAt, runGeneration, ...common } = input;
+  const { inspection: known, report, lost, runId, runStartedAt, runGeneration, ...common } = input;
   const inspection = known ?? (await deps.inspect(common.upload));
   const first = { ...report, ...planned(inspection) };
   // The row names bucket and key before S3 knows of the upload, so that the sweep finds one whose id was lost.
@@ -32,12 +36,13 @@ async function begin(deps: BeginSessionDeps, input: BeginSessionInput): Promise<
   const second = { ...first, sequence: report.sequence + 1 };
   const earlier = await writtenUpload(db, { ...second, token: common.token });
   const lostBefore = lost === undefined ? {} : { lost };
+  stopSignal.throwIfAborted();
   const created = await deps.create({ ...common, inspection, ...lostBefore }, earlier);
   const { s3UploadId } = created;
   const begun = { ...created, inspection };
   try {
     await reportUpload(db, installation, { ...second, s3UploadId });
-    const opening = { ...common, inspection, s3UploadId, runStartedAt, runGeneration };
+    const opening = { ...common, inspection, s3UploadId, runId, runStartedAt, runGeneration };
     const opened = await openFor(db, opening);
     return { ...begun, generation: opened.generation, s3UploadId: opened.s3UploadId ?? s3UploadId };
   } catch {
@@ -54,7 +59,7 @@ function planned(inspection: Inspection): Partial<UploadReport> {
 /** From here on chunks of this multipart upload are taken, and none of an earlier one. Idempotent. */
 export async function openFor(
   db: Pool,
-  { upload, inspection, token, s3UploadId, runStartedAt, runGeneration }: OpenSessionInput,
+  { upload, inspection, token, s3UploadId, runId, runStartedAt, runGeneration }: OpenSessionInput,
 ): Promise<SessionOpening> {
   const { options } = inspection;
   const { parts } = inspection.plan as PartsPlan;
@@ -71,6 +76,7 @@ export async function openFor(
     apiKey: upload.apiKey ?? null,
     s3UploadId,
     token,
+    runId,
     runStartedAt,
     runGeneration,
   });

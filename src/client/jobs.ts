@@ -228,8 +228,10 @@ export class JobsClient {
   /** The run of this row has said that it ended: it looks at nothing any more, and is about to close. */
   private async isClosing({ id, state, runId }: JobRow): Promise<boolean> {
     if (!isTerminal(state)) return false;
-    const { raw, closeTime } = await this.call('describe', id, (handle) => handle.describe());
-    return closeTime !== undefined || raw.workflowExecutionInfo?.firstRunId === runId;
+    const describing = this.call('describe', id, (handle) => handle.describe());
+    const known = await describing.catch(unlessGone);
+    if (known === undefined || known.closeTime !== undefined) return true;
+    return (known.raw.workflowExecutionInfo?.firstRunId || known.runId) === runId;
   }
 
   private kept({ id }: JobRow, runId: string): StartedJob {

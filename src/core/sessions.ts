@@ -58,8 +58,9 @@ export type CompletionAnswer = { result: UploadResult } | { incomplete: Incomple
 
 // ── Between the workflow and its activities ──────────────────────────────────────────────────────────────────────
 
-/** Start of the run, ISO 8601, and how manieth multipart upload of the run: they order what is opened. */
+/** The run, its start (ISO 8601), and how manieth multipart upload of the run: they order what is opened. */
 export interface OpeningOrder {
+  runId: string;
   runStartedAt: string;
   runGeneration: number;
 }

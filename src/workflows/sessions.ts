@@ -175,10 +175,8 @@ export abstract class ClientUpload extends ObjectUpload {
   }
 
   protected get order(): OpeningOrder {
-    return {
-      runStartedAt: workflowInfo().runStartTime.toISOString(),
-      runGeneration: this.generations,
-    };
+    const { runId, runStartTime } = workflowInfo();
+    return { runId, runStartedAt: runStartTime.toISOString(), runGeneration: this.generations };
   }
 
   /**

@@ -55,6 +55,7 @@ function opening(change: Partial<OpeningSession> = {}): OpeningSession {
     apiKey: null,
     s3UploadId: `mpu-${randomUUID()}`,
     token: { uploadId: `upload/${id}`, nonce: randomUUID() },
+    runId: change.runStartedAt === NEXT_RUN ? 'next' : 'run',
     runStartedAt: RUN,
     runGeneration: 1,
     ...change,
@@ -147,6 +148,9 @@ describe('opening', () => {
     await report({ state: 'CANCELLED' });
     // An attempt of the run that has ended, which wakes late.
     await expect(open({ runGeneration: 3 })).rejects.toMatchObject({ code: 'AttemptFenced' });
+    const earlier = '2025-12-31T00:00:00.000Z';
+    const late = open({ id: 's', runId: 'earlier', runStartedAt: earlier });
+    await expect(late).rejects.toMatchObject({ code: 'AttemptFenced' });
     expect(await open({ runStartedAt: NEXT_RUN })).toMatchObject({ generation: 3 });
     // Its workflow has heard of no chunk yet.
     expect(await row()).toMatchObject({ open: true, endedAt: null, begun: false });

@@ -25,7 +25,7 @@ beforeEach(async () => {
   await openSession(db.pool, {
     ...{ id: 's', source: SOURCE, destination: AT, contentType: 'a/b', metadata: {}, chunkSize: 10 },
     ...{ expectedSize: 20, encryption: null, apiKey: null, s3UploadId: 'm', token: TOKEN },
-    ...{ runStartedAt: '2026-01-01T00:00:00.000Z', runGeneration: 1 },
+    ...{ runId: 'run', runStartedAt: '2026-01-01T00:00:00.000Z', runGeneration: 1 },
   });
 });
 afterEach(() => db.drop());

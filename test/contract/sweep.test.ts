@@ -246,7 +246,7 @@ describe('a multipart upload at the key of a session that nobody names', () => {
       ...{ chunkSize: 10, expectedSize: null, apiKey: null, ...session },
       source: { kind: 'client', name: 'a', nodeId: 'a', mode, ttlMs: 60_000 },
       token: { uploadId: 'upload/a', nonce: 'n' },
-      ...{ runStartedAt: new Date(0).toISOString(), runGeneration: 1 },
+      ...{ runId: 'run', runStartedAt: new Date(0).toISOString(), runGeneration: 1 },
     });
     await reported('a', session.s3UploadId ?? undefined);
     const { store, aborted } = serverWith([], () => parts);

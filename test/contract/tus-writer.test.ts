@@ -43,6 +43,7 @@ async function open(runGeneration: number): Promise<void> {
     apiKey: null,
     s3UploadId: randomUUID(),
     token: { uploadId: 'upload/s', nonce: randomUUID() },
+    runId: 'run',
     runStartedAt: '2026-01-01T00:00:00.000Z',
     runGeneration,
   });

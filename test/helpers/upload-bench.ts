@@ -141,14 +141,14 @@ export class Bench {
 
   /** As the activity: out of the steps that a test may have given. */
   private async begin(input: BeginSessionInput): Promise<BegunSession> {
-    const { upload, inspection: known, token, lost, report, runStartedAt, runGeneration } = input;
+    const { upload, inspection: known, token, lost, report, runId, runStartedAt, runGeneration } = input;
     const steps = this.steps as BenchActivities;
     const inspection = known ?? (await steps.inspectSource(upload));
     await steps.reportUpload(report);
     const common = { upload, inspection, token };
     const created = await steps.createMultipartUpload({ ...common, ...(lost === undefined ? {} : { lost }) });
     const { s3UploadId } = created;
-    const opening = { ...common, s3UploadId, runStartedAt, runGeneration };
+    const opening = { ...common, s3UploadId, runId, runStartedAt, runGeneration };
     const opened = await steps
       .reportUpload({ ...report, sequence: report.sequence + 1, s3UploadId })
       .then(() => steps.openSession(opening))

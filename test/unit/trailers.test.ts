@@ -39,3 +39,34 @@ describe('a server that knows no trailers', () => {
     expect(trailers.standing).toBe('none');
   });
 });
+
+describe('a CRC32 that goes ahead', () => {
+  const ahead = (trailers: Trailers, call: () => Promise<{ crc32?: string }>): Promise<unknown> =>
+    trailers.promised(SITE, 'crc', call);
+
+  it('is for servers that named the last one', async () => {
+    const trailers = new Trailers('unknown');
+    expect(trailers.checks).toBe(false);
+    await part(trailers, () => Promise.resolve({}), 1);
+    expect(trailers).toMatchObject({ standing: 'shown', checks: false });
+    await part(trailers, () => Promise.resolve({ crc32: 'crc' }));
+    expect(trailers.checks).toBe(true);
+    await ahead(trailers, () => Promise.resolve({ crc32: 'crc' }));
+    expect(trailers.checks).toBe(true);
+  });
+
+  it.each([
+    ['not named', () => Promise.resolve({}), 'BadDigest'],
+    ['another', () => Promise.resolve({ crc32: 'other' }), 'BadDigest'],
+    ['refused', () => Promise.reject(refused), 'NotSupported'],
+  ])('and is %s is not tried again for ten minutes', async (_what, call, code) => {
+    let now = 0;
+    const trailers = new Trailers('unknown', () => now);
+    await part(trailers, () => Promise.resolve({ crc32: 'crc' }));
+    await expect(ahead(trailers, call)).rejects.toMatchObject({ code });
+    await part(trailers, () => Promise.resolve({ crc32: 'crc' }));
+    expect(trailers.checks).toBe(false);
+    now = 10 * MINUTES;
+    expect(trailers.checks).toBe(true);
+  });
+});

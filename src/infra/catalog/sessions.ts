@@ -1,6 +1,7 @@
 /** The table of sessions: what each takes now and how it was begun. How it ended is in its row of object_uploads. */
 import { LongshoreError } from '../../core/errors.js';
 import type { SessionOpening } from '../../core/sessions.js';
+import { isTerminal, type UploadState } from '../../core/states.js';
 import type { TruthToken } from '../../core/upload-steps.js';
 import type { ClientSource, Destination, Encryption } from '../../core/uploads.js';
 import { query, transaction } from './pool.js';
@@ -25,6 +26,7 @@ export interface OpeningSession {
   /** null in mode `whole`. */
   s3UploadId: string | null;
   token: TruthToken;
+  runId: string;
   /** Start of the workflow's run, ISO 8601; with `runGeneration` it orders openings. */
   runStartedAt: string;
   /** How manieth multipart upload of that run this is. */
@@ -37,9 +39,9 @@ export interface OpeningSession {
  */
 export async function openSession(db: Pool, opening: OpeningSession): Promise<SessionOpening> {
   return await transaction(db, 'openSession', async (tx) => {
+    await mustRun(tx, opening);
     await registerNode(tx, opening);
     const before = await standing(tx, opening);
-    await mustRun(tx, opening);
     if (before?.nonce === opening.token.nonce) {
       return { generation: before.generation, s3UploadId: before.s3UploadId };
     }
@@ -81,16 +83,19 @@ export async function writtenUpload(
   return rows[0]?.s3_upload_id;
 }
 
-/** An attempt that wakes late opens nothing that has ended: nobody would end it again. */
-async function mustRun(tx: PoolClient, { id, runStartedAt }: OpeningSession): Promise<void> {
-  const { rows } = await query<{ state: string }>(tx, 'openSession', {
+/**
+ * An attempt that wakes late opens nothing that has ended: nobody would end it again. The row of the upload is held, first of
+ * all rows as at an end, so that neither passes the other.
+ */
+async function mustRun(tx: PoolClient, { id, runId, runStartedAt }: OpeningSession): Promise<void> {
+  const { rows } = await query<{ state: UploadState; own: boolean; overtaken: boolean }>(tx, 'openSession', {
     name: 'session-run-ended',
-    text: `SELECT state FROM object_uploads
-            WHERE id = $1 AND run_started_at >= $2 AND state IN ('COMPLETED', 'FAILED', 'CANCELLED', 'EXPIRED')`,
-    values: [id, runStartedAt],
+    text: `SELECT state, run_id = $3 AS own, run_started_at > $2 AS overtaken FROM object_uploads WHERE id = $1 FOR SHARE`,
+    values: [id, runStartedAt, runId],
   });
-  if (rows[0] === undefined) return;
-  const message = `the session has ended: ${rows[0].state}`;
+  const [upload] = rows;
+  if (upload === undefined || !isTerminal(upload.state) || !(upload.own || upload.overtaken)) return;
+  const message = `the session has ended: ${upload.state}`;
   throw new LongshoreError('AttemptFenced', message, { op: 'openSession', key: id });
 }
 

@@ -18,6 +18,8 @@ export class Trailers {
   /** Of `none`. */
   #until = Infinity;
   #checks = false;
+  /** Until then no CRC32 goes ahead: one that did was refused, or not named. */
+  #aheadFrom = -Infinity;
 
   constructor(
     standing: Standing,
@@ -32,7 +34,7 @@ export class Trailers {
 
   /** Its last answer named the CRC32 that was sent: it looks at them. */
   get checks(): boolean {
-    return this.#checks && this.standing === 'shown';
+    return this.#checks && this.standing === 'shown' && this.now() >= this.#aheadFrom;
   }
 
   /** A part whose CRC32 went ahead of it. Throws BadDigest when the answer does not name it. */
@@ -41,9 +43,15 @@ export class Trailers {
     sent: string,
     call: () => Promise<T & { crc32?: string }>,
   ): Promise<T & { crc32?: string }> {
-    const answer = await call();
+    let answer: T & { crc32?: string };
+    try {
+      answer = await call();
+    } catch (error) {
+      if (isRefusal(error)) this.#aheadFrom = this.now() + DOUBT_AGAIN_MS;
+      throw error;
+    }
     if (answer.crc32 === sent) return answer;
-    this.#checks = false;
+    this.#aheadFrom = this.now() + DOUBT_AGAIN_MS;
     const message = `${site.op} ${s3Name(site)}: CRC32 ${sent} went ahead, the server names ${answer.crc32 ?? 'none'}`;
     throw new LongshoreError('BadDigest', message, { op: site.op, key: s3Name(site) });
   }
