@@ -57,6 +57,8 @@ function boundsOf({ sessions, size, chunk }: Shape): Bounds {
 interface Figures {
   chunks: number;
   whole: number;
+  /** The id of the first. */
+  first: string;
 }
 
 async function main(): Promise<void> {
@@ -137,10 +139,10 @@ async function compare(scene: Scene, { shape, api, store, runs, warmUp }: Compar
     through.push(own);
     straight.push(direct);
   }
-  const share = (of: keyof Figures): number =>
+  const share = (of: 'chunks' | 'whole'): number =>
     median(through.map((own, at) => own[of] / (straight[at]?.[of] ?? NaN)));
   const rss = peakRss(api.child.pid ?? 0);
-  const { historyEvents: events = 0 } = await scene.client.view(`through-${runs}-0`);
+  const { historyEvents: events = 0 } = await scene.client.view(through.at(-1)?.first ?? '');
   const { sessions, size, chunk } = shape;
   console.log(
     `${sessions} sessions × ${formatSize(size)} in chunks of ${formatSize(chunk)}: chunks ${(share('chunks') * 100).toFixed(0)} %, ` +
@@ -203,6 +205,7 @@ async function timed(
   return {
     chunks: (bytes / (sent - sending)) * 1000,
     whole: (bytes / (performance.now() - began)) * 1000,
+    first: ids[0] ?? '',
   };
 }
 
@@ -234,7 +237,7 @@ async function sendThrough(url: string, shape: Shape, bytes: Buffer, tag: string
       shape,
       async (n) => {
         const key = `${tag}/${n}`;
-        const where = { upload_id: `${tag}-${n}`, name: key, bucket: UPLOADS_BUCKET, key };
+        const where = { name: key, bucket: UPLOADS_BUCKET, key };
         return (await ask('POST', '', { ...where, expected_size, chunk_size })).upload_id;
       },
       async (id) => {
