@@ -1,7 +1,8 @@
 /** `beginSession`: plans a session, begins its multipart upload and lets chunks in. One step, for somebody waits. */
+import { planFacts } from '../core/part-plan.js';
 import type { BeginSessionInput, BegunSession, OpenSessionInput, SessionOpening } from '../core/sessions.js';
 import type { CreatedUpload, CreateInput, Inspection, PartsPlan } from '../core/upload-steps.js';
-import type { ClientSource, UploadObjectInput, UploadReport } from '../core/uploads.js';
+import type { ClientSource, UploadObjectInput } from '../core/uploads.js';
 import type { Pool } from '../infra/catalog/pool.js';
 import { openSession, writtenUpload } from '../infra/catalog/sessions.js';
 import { reportUpload } from '../infra/catalog/uploads.js';
@@ -28,9 +29,10 @@ async function begin(
   { stopSignal }: Attempt,
 ): Promise<BegunSession> {
   const { db, installation } = deps;
-  const { inspection: known, report, lost, runId, runStartedAt, runGeneration, ...common } = input;
+  const { inspection: known, report, lost, runGeneration, ...common } = input;
+  const { runId, runStartedAt } = report;
   const inspection = known ?? (await deps.inspect(common.upload));
-  const first = { ...report, ...planned(inspection) };
+  const first = { ...report, ...planFacts((inspection.plan as PartsPlan).parts) };
   // The row names bucket and key before S3 knows of the upload, so that the sweep finds one whose id was lost.
   await reportUpload(db, installation, first);
   const second = { ...first, sequence: report.sequence + 1 };
@@ -49,11 +51,6 @@ async function begin(
     // Its id must not be lost with the error: the workflow opens the session by itself, and meets the same error.
     return begun;
   }
-}
-
-function planned(inspection: Inspection): Partial<UploadReport> {
-  const { size, partSize, count } = (inspection.plan as PartsPlan).parts;
-  return { size, partSize, ...(count === null ? {} : { parts: count }) };
 }
 
 /** From here on chunks of this multipart upload are taken, and none of an earlier one. Idempotent. */

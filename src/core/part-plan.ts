@@ -125,3 +125,12 @@ function checkAsked(askedPartSize: number, profile: ServerProfile): void {
     );
   }
 }
+
+/** A plan as the row of its upload has it. */
+export function planFacts({ size, partSize, count }: PartPlan): {
+  size: number | null;
+  partSize: number;
+  parts?: number;
+} {
+  return { size, partSize, ...(count === null ? {} : { parts: count }) };
+}

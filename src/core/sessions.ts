@@ -80,10 +80,11 @@ export interface SessionOpening {
   s3UploadId: string | null;
 }
 
-export interface BeginSessionInput extends OpeningOrder, Pick<CreateInput, 'upload' | 'token' | 'lost'> {
+export interface BeginSessionInput
+  extends Pick<OpeningOrder, 'runGeneration'>, Pick<CreateInput, 'upload' | 'token' | 'lost'> {
   /** Of an earlier multipart upload of this run. */
   inspection?: Inspection;
-  /** What the upload's row is to say; it and the number after it are this activity's. */
+  /** What the upload's row is to say, and of which run; it and the number after it are this activity's. */
   report: UploadReport;
 }
 

@@ -41,7 +41,7 @@ export class ChunkedUpload extends ClientUpload {
       this.asking = { token, sequence: report.sequence + 1 };
       return transfer.beginSession.executeWithOptions(
         { ...options, ...this.haste, summary: 'begin the session' },
-        [{ ...{ upload: this.input, token, ...lost, ...known, ...this.order }, report }],
+        [{ ...{ upload: this.input, token, ...lost, ...known }, runGeneration: this.generations, report }],
       );
     });
     this.asking = undefined;

@@ -12,6 +12,7 @@ import {
 } from '@temporalio/workflow';
 import type { SessionCatalogActivities } from '../activities/sessions.js';
 import { LongshoreError, type FailureView } from '../core/errors.js';
+import { planFacts } from '../core/part-plan.js';
 import {
   begunSignal,
   COMPLETE_UPDATE,
@@ -146,9 +147,9 @@ export abstract class ClientUpload extends ObjectUpload {
   }
 
   protected expect(inspection: Inspection): void {
-    const { size, partSize, count } = (inspection.plan as PartsPlan).parts;
-    this.progress.expect(size, count);
-    this.record.note({ size, partSize, ...(count === null ? {} : { parts: count }) });
+    const { parts } = inspection.plan as PartsPlan;
+    this.progress.expect(parts.size, parts.count);
+    this.record.note(planFacts(parts));
   }
 
   // ── Its life ─────────────────────────────────────────────────────────────────────────────────────────────────

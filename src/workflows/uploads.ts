@@ -2,6 +2,7 @@
 import { proxyActivities, setHandler } from '@temporalio/workflow';
 import type { TransferActivities } from '../activities/uploads.js';
 import { LongshoreError } from '../core/errors.js';
+import { planFacts } from '../core/part-plan.js';
 import { validateUpload } from '../core/validate.js';
 import {
   cancelSignal,
@@ -73,8 +74,7 @@ class SourceUpload extends ObjectUpload {
       return await this.freshly(inspection, () => this.putWhole(inspection));
     }
     this.progress.expect(plan.parts.size, plan.parts.count);
-    this.record.note({ size: plan.parts.size, partSize: plan.parts.partSize });
-    if (plan.parts.count !== null) this.record.note({ parts: plan.parts.count });
+    this.record.note(planFacts(plan.parts));
     return await this.freshly(inspection, () => this.multipart(inspection, plan));
   }
 

@@ -29,7 +29,7 @@ const INSPECTION: Inspection = {
 const input = (change: Partial<BeginSessionInput> = {}): BeginSessionInput => ({
   upload: { id: 's', source: SOURCE, destination: AT, options: {} },
   token: { uploadId: 'upload/s', nonce: 'n' },
-  ...{ runId: 'run', runStartedAt: RUN, runGeneration: 1 },
+  runGeneration: 1,
   report: {
     ...{ id: 's', workflowId: 'upload/s', runId: 'run', runStartedAt: RUN, sequence: 1, state: 'PENDING' },
     ...{ destination: AT, source: { kind: 'client', label: 'client:a' } },

@@ -141,7 +141,8 @@ export class Bench {
 
   /** As the activity: out of the steps that a test may have given. */
   private async begin(input: BeginSessionInput): Promise<BegunSession> {
-    const { upload, inspection: known, token, lost, report, runId, runStartedAt, runGeneration } = input;
+    const { upload, inspection: known, token, lost, report, runGeneration } = input;
+    const { runId, runStartedAt } = report;
     const steps = this.steps as BenchActivities;
     const inspection = known ?? (await steps.inspectSource(upload));
     await steps.reportUpload(report);
