@@ -26,8 +26,8 @@ function project(name: string, { timeout, alone = false, order }: Options): Test
       pool: 'forks',
       maxWorkers: alone ? 1 : 2,
       sequence: { groupOrder: order },
-      // A colour code in a captured line would make a test depend on the terminal.
-      env: { NO_COLOR: '1', FORCE_COLOR: '' },
+      // A colour code in a captured line would make a test depend on the terminal. An empty FORCE_COLOR asks Node for colours.
+      env: { NO_COLOR: '1', FORCE_COLOR: '0' },
     },
   };
 }

@@ -1,6 +1,5 @@
 /** `beginSession` against the real catalog: attempts that did not come to their end, and what is left to the workflow. */
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createBeginSession } from '../../src/activities/begin-session.js';
 import { LongshoreError } from '../../src/core/errors.js';
@@ -11,6 +10,7 @@ import type { Pool } from '../../src/infra/catalog/pool.js';
 import { getSession } from '../../src/infra/catalog/sessions.js';
 import { getUpload } from '../../src/infra/catalog/uploads.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
+import { quietTemporal } from '../helpers/quiet.js';
 
 const SOURCE = { kind: 'client' as const, name: 'a', nodeId: 's', mode: 'chunks' as const, ttlMs: 60_000 };
 const AT = { bucket: 'b', key: 'k' };
@@ -38,9 +38,7 @@ const input = (change: Partial<BeginSessionInput> = {}): BeginSessionInput => ({
 });
 
 let db: TestSchema;
-beforeAll(() => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-});
+beforeAll(quietTemporal);
 beforeEach(async () => {
   db = await testSchema();
   await migrate(db.pool);

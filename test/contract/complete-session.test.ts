@@ -1,6 +1,5 @@
 /** Attempts to complete a session, one of which stood still: what a later one has opened stays open. */
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createCompleteSession } from '../../src/activities/complete-session.js';
 import { NO_KEYS, type KeysOf } from '../../src/activities/keyed.js';
@@ -10,15 +9,14 @@ import { migrate } from '../../src/infra/catalog/migrations.js';
 import { getSession, openSession } from '../../src/infra/catalog/sessions.js';
 import type { ObjectStore } from '../../src/infra/s3/store.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
+import { quietTemporal } from '../helpers/quiet.js';
 
 const SOURCE = { kind: 'client' as const, name: 'a', nodeId: 's', mode: 'chunks' as const, ttlMs: 60_000 };
 const AT = { bucket: 'b', key: 'k' };
 const TOKEN = { uploadId: 'upload/s', nonce: 'n' };
 
 let db: TestSchema;
-beforeAll(() => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-});
+beforeAll(quietTemporal);
 beforeEach(async () => {
   db = await testSchema();
   await migrate(db.pool);

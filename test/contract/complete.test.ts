@@ -1,6 +1,5 @@
 /** The last step of an object that is made anew at its own key: it must not replace what was written there meanwhile. */
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createComplete } from '../../src/activities/complete.js';
 import { NO_KEYS } from '../../src/activities/keyed.js';
@@ -9,13 +8,12 @@ import { LongshoreError } from '../../src/core/errors.js';
 import type { CompleteInput, StoredObject } from '../../src/core/upload-steps.js';
 import type { CompleteRequest, ObjectStore } from '../../src/infra/s3/store.js';
 import type { OpenSource, Sources } from '../../src/infra/sources/source.js';
+import { quietTemporal } from '../helpers/quiet.js';
 
 const KEY = { bucket: 'b', key: 'k' };
 const LONG_AGO = '2026-01-01T00:00:00.000Z';
 
-beforeAll(() => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-});
+beforeAll(quietTemporal);
 
 function input(versionId?: string): CompleteInput {
   const ledger = new Ledger();

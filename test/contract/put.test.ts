@@ -1,7 +1,6 @@
 /** A copy by the server onto the key of its own source: it must not replace what was written there meanwhile. */
 import type { Client } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createInspectSource, type InspectDeps } from '../../src/activities/inspect.js';
 import { NO_KEYS } from '../../src/activities/keyed.js';
@@ -14,6 +13,7 @@ import type { Inspection, KeyHolder, PutInput, StoredObject } from '../../src/co
 import type { UploadDefaults } from '../../src/infra/config.js';
 import { tokenMetadata, type ObjectHead, type ObjectStore } from '../../src/infra/s3/store.js';
 import type { Sources } from '../../src/infra/sources/source.js';
+import { quietTemporal } from '../helpers/quiet.js';
 
 const KEY = { bucket: 'bucket', key: 'k' };
 const TOKEN = { uploadId: 'upload/u', nonce: 'x' };
@@ -21,9 +21,7 @@ const BEFORE = { etag: '"before"', lastModified: '2026-01-01T00:00:00.000Z' };
 
 type Copy = Parameters<ObjectStore['copyObject']>[0];
 
-beforeAll(() => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-});
+beforeAll(quietTemporal);
 
 function environment(attempt: number): MockActivityEnvironment {
   const client = {

@@ -1,6 +1,5 @@
 /** The relay with a webhook, which sends several events at once: what its receiver says to one is no harm to the others. */
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createRelayActivities, type RelayPace } from '../../src/activities/relay.js';
 import { migrate } from '../../src/infra/catalog/migrations.js';
@@ -8,6 +7,7 @@ import { appendEvent, sinkLags } from '../../src/infra/catalog/outbox.js';
 import { createWebhookPublisher } from '../../src/infra/events/webhook.js';
 import { testEvent, untilReadable } from '../helpers/events.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
+import { quietTemporal } from '../helpers/quiet.js';
 import { startReceiver, type Delivery, type TestReceiver } from '../helpers/webhook.js';
 import { eventually } from '../helpers/wait.js';
 
@@ -20,10 +20,7 @@ let asked: number[];
 /** What the receiver answers to each event. */
 let statusOf: (n: number) => number;
 
-beforeAll(() => {
-  // What fails here is meant to.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-});
+beforeAll(quietTemporal);
 beforeEach(async () => {
   db = await testSchema();
   await migrate(db.pool);

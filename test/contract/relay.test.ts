@@ -1,6 +1,5 @@
 /** The relay's activity on a real outbox, with a sink that does what the test wants. */
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRelayActivities, type RelayPace } from '../../src/activities/relay.js';
 import { LongshoreError } from '../../src/core/errors.js';
@@ -10,15 +9,13 @@ import { appendEvent, claimSink, sinkLags } from '../../src/infra/catalog/outbox
 import type { EventPublisher, Published } from '../../src/infra/events/publisher.js';
 import { testEvent, untilReadable } from '../helpers/events.js';
 import { testSchema, type TestSchema } from '../helpers/postgres.js';
+import { quietTemporal } from '../helpers/quiet.js';
 import { eventually } from '../helpers/wait.js';
 
 const HERE = 'here';
 
 let db: TestSchema;
-beforeAll(() => {
-  // What fails here is meant to.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-});
+beforeAll(quietTemporal);
 beforeEach(async () => {
   db = await testSchema();
   await migrate(db.pool);

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createPool, type Pool } from '../../src/infra/catalog/pool.js';
@@ -10,6 +9,7 @@ import { idsOf, kafkaOutage, lagOf } from '../helpers/event-outage.js';
 import { faultsOf } from '../helpers/event-schemas.js';
 import { readTopic, startTestKafka, type Received, type TestKafka } from '../helpers/kafka.js';
 import { longshore, startLongshore, startWorker } from '../helpers/processes.js';
+import { quietTemporal } from '../helpers/quiet.js';
 import { failureOf, startRig, type Rig } from '../helpers/rig.js';
 import { startReceiver, type TestReceiver } from '../helpers/webhook.js';
 import { eventually } from '../helpers/wait.js';
@@ -20,8 +20,7 @@ let kafka: TestKafka;
 let webhook: TestReceiver;
 
 beforeAll(async () => {
-  // Some of what happens here is meant to go wrong.
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  quietTemporal();
   kafka = await startTestKafka();
   webhook = await startReceiver();
 }, START_MS);

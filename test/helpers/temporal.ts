@@ -6,6 +6,7 @@ import { msToTs } from '@temporalio/common/lib/time.js';
 import { NativeConnection } from '@temporalio/worker';
 import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
 import { registerSearchAttributes } from '../../src/infra/temporal/search-attributes.js';
+import { quietTemporal } from './quiet.js';
 import { part, requireBuilt } from './stack.js';
 import { eventually } from './wait.js';
 
@@ -29,7 +30,10 @@ export async function testNamespace(address: string = part('temporal').address):
     namespace,
     address,
     client: new Client({ connection, namespace }),
-    nativeConnection: () => (native ??= NativeConnection.connect({ address })),
+    nativeConnection: () => {
+      quietTemporal();
+      return (native ??= NativeConnection.connect({ address }));
+    },
     close: async () => {
       await connection.close();
       if (native !== undefined) await (await native).close();

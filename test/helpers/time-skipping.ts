@@ -1,9 +1,10 @@
 /** The Temporal server that skips time: a day of waiting passes in seconds. Each suite starts its own. */
 import type { Connection, Client } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, type NativeConnection } from '@temporalio/worker';
+import type { NativeConnection } from '@temporalio/worker';
 import { temporal } from '@temporalio/proto';
 import { SEARCH_ATTRIBUTES } from '../../src/core/states.js';
+import { quietTemporal } from './quiet.js';
 import { part } from './stack.js';
 import { workflowBundle } from './temporal.js';
 
@@ -23,7 +24,7 @@ const LIGHT_JVM = '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto';
 
 export async function startTimeSkipping(): Promise<TimeSkipping> {
   process.env['JAVA_TOOL_OPTIONS'] ??= LIGHT_JVM;
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  quietTemporal();
   const server = { executable: { type: 'existing-path' as const, path: part('testServer').bin } };
   const env = await started(() => TestWorkflowEnvironment.createTimeSkipping({ server }));
   const searchAttributes = Object.fromEntries(

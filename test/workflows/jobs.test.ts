@@ -52,17 +52,34 @@ describe('uploadJob', () => {
   it('sends the first batches while it scans, and scans only so far ahead', async () => {
     const bench = new JobBench(env);
     bench.batches = 20;
-    bench.plan = { scanAhead: 4 };
+    bench.plan = { scanAhead: 4, batchesAtOnce: 2 };
+    const mostAhead = 4 + 2;
     const ahead: number[] = [];
     let found = 0;
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
     bench.activities.scanFolder = () => {
       ahead.push(found - bench.sent.length);
       found += 2;
       return Promise.resolve({ batches: found, pending: found, large: 0, gone: 0, done: found === 20 });
     };
-    await bench.run((handle) => handle.result());
+    bench.activities.uploadFiles = async ({ batch }) => {
+      await held;
+      bench.sent.push(batch);
+      return bench.result();
+    };
+    await bench.run(async (handle) => {
+      // Batches that are begun and held, and those that are not begun: then nothing more is asked for.
+      await until(async () => {
+        expect(found).toBe(mostAhead);
+        const { events } = await handle.fetchHistory();
+        expect(events?.at(-1)?.workflowTaskCompletedEventAttributes).toBeTruthy();
+      });
+      release();
+      await handle.result();
+    });
     expect(bench.sent).toHaveLength(20);
-    expect(Math.max(...ahead)).toBeLessThan(4);
+    expect(Math.max(...ahead)).toBeLessThan(mostAhead);
   });
 
   it('sends large files as uploads of their own, which know their job', async () => {
