@@ -5,6 +5,17 @@ import { LongshoreError } from '../core/errors.js';
 import { LIST_PAGE_SIZE } from '../core/limits.js';
 import type { ObjectStore, UploadRef } from '../infra/s3/store.js';
 
+/** A server that goes on with a part whose request was broken off has it well within this time. */
+const LATE_PARTS_MS = 500;
+
+/** Of an upload whose parts were broken off just now: one of them may still land, and the upload is there again. */
+export async function abortForGood(store: ObjectStore, ref: UploadRef, signal: AbortSignal): Promise<void> {
+  do {
+    await abortUntilGone(store, ref, signal);
+    await sleep(LATE_PARTS_MS);
+  } while (!(await isGone(store, ref, signal)));
+}
+
 /** Parts that were in flight may arrive after an abort, so it is repeated until nothing of the upload is listed. */
 export async function abortUntilGone(store: ObjectStore, ref: UploadRef, signal: AbortSignal): Promise<void> {
   for (;;) {

@@ -17,7 +17,7 @@ import type {
 } from '../core/upload-steps.js';
 import { withKey } from '../infra/s3/customer-keys.js';
 import { tokenMetadata } from '../infra/s3/store.js';
-import { abortUntilGone } from './abort.js';
+import { abortForGood } from './abort.js';
 import { attempting } from './attempt.js';
 import { createComplete } from './complete.js';
 import { mapFailures } from './failures.js';
@@ -42,7 +42,7 @@ export interface TransferActivities {
   uploadParts(input: WindowInput): Promise<WindowResult>;
   /** Safe to repeat: an object with our token is success. */
   completeMultipartUpload(input: CompleteInput): Promise<StoredObject>;
-  /** Repeats until ListParts knows the upload no more. */
+  /** Repeats until ListParts knows the upload no more, and does not know it again a moment later. */
   abortMultipartUpload(input: AbortInput): Promise<void>;
   /** One PutObject or CopyObject. Safe to repeat: an object with our token is success. */
   putObject(input: PutInput): Promise<StoredObject>;
@@ -61,7 +61,7 @@ export function createTransferActivities(deps: TransferDeps): TransferActivities
     uploadParts: createUploadParts(deps),
     completeMultipartUpload: createComplete(deps),
     abortMultipartUpload: ({ destination, s3UploadId }) =>
-      attempting(({ signal }) => abortUntilGone(deps.store, { ...destination, s3UploadId }, signal)),
+      attempting(({ signal }) => abortForGood(deps.store, { ...destination, s3UploadId }, signal)),
     putObject: async (input) => {
       await deps.mustGrant(input.upload);
       return await putObject(input);
