@@ -1,7 +1,7 @@
 /** Aborts, and what servers make of parts that were broken off at their last byte. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { abortForGood } from '../../src/activities/abort.js';
 import { MiB } from '../../src/core/limits.js';
 import { createSdkStore } from '../../src/infra/s3/sdk-store.js';
@@ -30,6 +30,7 @@ async function brokenOff(store: ObjectStore, bucket: string, afterMs: number): P
 describe.each(await s3Servers())('aborting on $name', ({ name, skipped, config }) => {
   it.skipIf(skipped)('leaves nothing, whenever the last parts were broken off', async () => {
     const store = createSdkStore(config);
+    onTestFinished(() => store.close());
     const bucket = await testBucket(name);
     const uploads: UploadRef[] = [];
     const ends: Promise<unknown>[] = [];
@@ -49,6 +50,5 @@ describe.each(await s3Servers())('aborting on $name', ({ name, skipped, config }
         code: 'NoSuchUpload',
       });
     }
-    store.close();
   });
 });

@@ -549,8 +549,10 @@ function contract(server: string, config: StoreConfig, create: (config: StoreCon
       }
       const body = { length: bytes.length, open: () => Readable.from(slowly(), { objectMode: false }) };
       const crc32 = crcOf(bytes);
+      const started = performance.now();
       const sent = store.uploadPart({ ...target, s3UploadId, partNumber: 1, body, crc32 }, controller.signal);
       await expect(sent).rejects.toBe(reason);
+      expect(performance.now() - started).toBeLessThan(2000);
       expect(read).toBeLessThan(32);
       expect(await store.listParts({ ...target, s3UploadId }, live())).toEqual([]);
     });
